@@ -1,0 +1,170 @@
+package sandbox
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Hostname is the name of every sandbox.
+const Hostname = "isotrace"
+
+// fixedEnv is the whole environment but for Spec.Env.
+var fixedEnv = []string{
+	"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+	"HOME=/root", "USER=root", "LOGNAME=root", "SHELL=/bin/sh",
+	"LC_ALL=C.UTF-8", "LANG=C.UTF-8", "TZ=UTC", "TERM=dumb",
+}
+
+// ExitError is a program's exit status that is not zero.
+type ExitError struct {
+	Program string
+	Code    int // 128+n for signal n
+	// Last is the end of what the program wrote to standard error.
+	Last string
+}
+
+func (e *ExitError) Error() string {
+	msg := fmt.Sprintf("%s: exit status %d", e.Program, e.Code)
+	if e.Last != "" {
+		msg += ": " + e.Last
+	}
+	return msg
+}
+
+// Run runs the program of spec in a sandbox: mount, process, uts, ipc, cgroup
+// and network namespaces of its own, no network, a fixed environment and
+// hostname, umask 022, no device but the harmless ones, the capabilities that
+// package installation needs and no way to more. When the program ends, when
+// ctx ends or when isotrace dies, everything inside is killed and every mount
+// is gone. The calling process must have gone through Enter.
+func Run(ctx context.Context, spec Spec) error {
+	if len(spec.Argv) == 0 {
+		return errors.New("run in a sandbox: no program named")
+	}
+	runtime.LockOSThread() // the parent-death signal is tied to this thread
+	defer runtime.UnlockOSThread()
+
+	specR, specW, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	failR, failW, err := os.Pipe()
+	if err != nil {
+		return errors.Join(err, specR.Close(), specW.Close())
+	}
+	defer func() { _ = failR.Close() }() // read to its end below
+
+	last := &tail{next: spec.Stderr}
+	cmd := exec.CommandContext(ctx, selfPath)
+	cmd.Args = []string{argInit}
+	cmd.Env = []string{}
+	cmd.Dir = "/"
+	cmd.Stdin = spec.Stdin
+	if cmd.Stdin == nil {
+		cmd.Stdin = strings.NewReader("") // a nil Stdin would need the host's /dev/null
+	}
+	cmd.Stdout, cmd.Stderr = spec.Stdout, last
+	if cmd.Stdout == nil {
+		cmd.Stdout = discard{}
+	}
+	cmd.ExtraFiles = []*os.File{specR, failW}
+	cmd.WaitDelay = 5 * time.Second
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWNET | unix.CLONE_NEWCGROUP,
+		Pdeathsig:  syscall.SIGKILL,
+		Setsid:     true,
+	}
+	order, err := json.Marshal(orderOf(spec))
+	if err != nil {
+		return errors.Join(err, specR.Close(), specW.Close(), failW.Close())
+	}
+	if err := cmd.Start(); err != nil {
+		return errors.Join(explainNamespaces(err), specR.Close(), specW.Close(), failW.Close())
+	}
+	err = errors.Join(specR.Close(), failW.Close())
+	_, werr := specW.Write(order)
+	err = errors.Join(err, werr, specW.Close())
+	var setup bytes.Buffer
+	_, rerr := setup.ReadFrom(failR)
+	err = errors.Join(err, rerr)
+
+	exit := cmd.Wait()
+	program := filepath.Base(spec.Argv[0])
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("%s: %w", program, context.Cause(ctx))
+	case setup.Len() > 0:
+		return fmt.Errorf("set up the sandbox for %s: %s", program, setup.String())
+	case err != nil:
+		return fmt.Errorf("start the sandbox for %s: %w", program, err)
+	}
+	if e, ok := errors.AsType[*exec.ExitError](exit); ok {
+		code := e.ExitCode()
+		if ws := e.Sys().(syscall.WaitStatus); ws.Signaled() {
+			code = 128 + int(ws.Signal())
+		}
+		return &ExitError{Program: program, Code: code, Last: last.line()}
+	}
+	return exit
+}
+
+// order is what the sandbox's first process is told.
+type order struct {
+	Root     string
+	Writable bool
+	Binds    []Bind
+	Temp     string
+	Devices  []string
+	Argv     []string
+	Env      []string
+	Dir      string
+}
+
+func orderOf(s Spec) order {
+	dir := s.Dir
+	if dir == "" {
+		dir = "/"
+	}
+	env := append(append([]string(nil), fixedEnv...), s.Env...)
+	return order{Root: s.Root, Writable: s.Writable, Binds: s.Binds, Temp: s.Temp, Devices: s.Devices, Argv: s.Argv, Env: env, Dir: dir}
+}
+
+type discard struct{}
+
+func (discard) Write(p []byte) (int, error) { return len(p), nil }
+
+// tail passes on what it is given and keeps the end of it.
+type tail struct {
+	next interface{ Write([]byte) (int, error) }
+	buf  []byte
+}
+
+func (t *tail) Write(p []byte) (int, error) {
+	const keep = 4096
+	t.buf = append(t.buf, p...)
+	if len(t.buf) > keep {
+		t.buf = append(t.buf[:0], t.buf[len(t.buf)-keep:]...)
+	}
+	if t.next != nil {
+		return t.next.Write(p)
+	}
+	return len(p), nil
+}
+
+// line returns the last line that says something.
+func (t *tail) line() string {
+	lines := strings.Split(strings.TrimSpace(string(t.buf)), "\n")
+	return strings.TrimSpace(lines[len(lines)-1])
+}
