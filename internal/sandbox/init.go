@@ -186,9 +186,12 @@ func makeRoot(o order) error {
 	if err != nil {
 		return err
 	}
-	if err := enterRoot(root, o.Root); err != nil {
+	pivoted, err := enterRoot(root, o.Root)
+	if err != nil {
 		return err
 	}
+	// The host's root stays below the working folder for now: the kernel lets a
+	// user namespace mount a new /proc only while a whole one can be seen.
 	if err := mountOwn(devices, temp); err != nil {
 		return err
 	}
@@ -200,36 +203,39 @@ func makeRoot(o order) error {
 			return err
 		}
 	}
-	return nil
-}
-
-func enterRoot(root mountFD, dir string) error {
-	// By descriptor: where dir is "/", its path still leads below the new mount.
-	if err := unix.Fchdir(root.fd); err != nil {
-		return fmt.Errorf("go into %s: %w", dir, err)
-	}
-	if err := root.at(dir); err != nil {
-		return err
-	}
-	err := unix.PivotRoot(".", ".")
-	if err == nil {
-		// The old root now lies over the new one; what is busy goes when its users do.
+	if pivoted {
 		if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
 			return fmt.Errorf("leave the host's root: %w", err)
 		}
-		return os.Chdir("/")
+	}
+	return os.Chdir("/")
+}
+
+// enterRoot makes root, mounted over dir, the process's "/". Where it could
+// pivot, the host's root is then mounted at the working folder.
+func enterRoot(root mountFD, dir string) (pivoted bool, err error) {
+	// By descriptor: where dir is "/", its path still leads below the new mount.
+	if err := unix.Fchdir(root.fd); err != nil {
+		return false, fmt.Errorf("go into %s: %w", dir, err)
+	}
+	if err := root.at(dir); err != nil {
+		return false, err
+	}
+	err = unix.PivotRoot(".", ".")
+	if err == nil {
+		return true, nil
 	}
 	if !errors.Is(err, unix.EINVAL) {
-		return fmt.Errorf("pivot into %s: %w", dir, err)
+		return false, fmt.Errorf("pivot into %s: %w", dir, err)
 	}
 	// Inside a chroot whose root is no mount point pivot_root(2) cannot work.
 	if err := unix.Mount(".", "/", "", unix.MS_MOVE, ""); err != nil {
-		return fmt.Errorf("move %s to the root: %w", dir, err)
+		return false, fmt.Errorf("move %s to the root: %w", dir, err)
 	}
 	if err := unix.Chroot("."); err != nil {
-		return fmt.Errorf("change the root to %s: %w", dir, err)
+		return false, fmt.Errorf("change the root to %s: %w", dir, err)
 	}
-	return os.Chdir("/")
+	return false, nil
 }
 
 func mountOwn(devices map[string]mountFD, temp mountFD) error {
