@@ -6,11 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -66,7 +68,8 @@ func Run(ctx context.Context, spec Spec) error {
 	}
 	defer func() { _ = failR.Close() }() // read to its end below
 
-	last := &tail{next: spec.Stderr}
+	var both sync.Mutex // Stdout and Stderr may be one writer
+	last := &tail{mu: &both, next: spec.Stderr}
 	cmd := exec.CommandContext(ctx, selfPath)
 	cmd.Args = []string{argInit}
 	cmd.Env = []string{}
@@ -75,10 +78,7 @@ func Run(ctx context.Context, spec Spec) error {
 	if cmd.Stdin == nil {
 		cmd.Stdin = strings.NewReader("") // a nil Stdin would need the host's /dev/null
 	}
-	cmd.Stdout, cmd.Stderr = spec.Stdout, last
-	if cmd.Stdout == nil {
-		cmd.Stdout = discard{}
-	}
+	cmd.Stdout, cmd.Stderr = &locked{mu: &both, next: spec.Stdout}, last
 	cmd.ExtraFiles = []*os.File{specR, failW}
 	cmd.WaitDelay = 5 * time.Second
 	cmd.SysProcAttr = &syscall.SysProcAttr{
@@ -141,18 +141,32 @@ func orderOf(s Spec) order {
 	return order{Root: s.Root, Writable: s.Writable, Binds: s.Binds, Temp: s.Temp, Devices: s.Devices, Argv: s.Argv, Env: env, Dir: dir}
 }
 
-type discard struct{}
+// locked passes on what it is given, one write at a time.
+type locked struct {
+	mu   *sync.Mutex
+	next io.Writer
+}
 
-func (discard) Write(p []byte) (int, error) { return len(p), nil }
+func (l *locked) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.next == nil {
+		return len(p), nil
+	}
+	return l.next.Write(p)
+}
 
-// tail passes on what it is given and keeps the end of it.
+// tail does the same and keeps the end of it.
 type tail struct {
-	next interface{ Write([]byte) (int, error) }
+	mu   *sync.Mutex
+	next io.Writer
 	buf  []byte
 }
 
 func (t *tail) Write(p []byte) (int, error) {
 	const keep = 4096
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.buf = append(t.buf, p...)
 	if len(t.buf) > keep {
 		t.buf = append(t.buf[:0], t.buf[len(t.buf)-keep:]...)
