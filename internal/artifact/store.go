@@ -1,0 +1,226 @@
+package artifact
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/isotrace/isotrace/internal/fault"
+)
+
+// Store keeps content by its digest, and the results of stages, in a folder:
+//
+//	files/ab/HEX      regular files, 0444, named by their SHA-256
+//	partial/HEX       downloads that may be resumed
+//	layers/ID/        folders of root trees, as overlayfs layers
+//	results/ID.json   what a stage gave for a key
+//	work/NAME/        scratch of running stages
+//	locks/NAME        advisory locks
+//
+// Nothing gets a name below files, layers or results before it is whole. Every
+// reader verifies what it takes: a store that was damaged costs time, not truth.
+type Store struct {
+	root string
+	use  *os.File // held shared by every user, exclusively by the collector
+}
+
+// OpenStore makes the folder where it is missing and takes part in its use
+// until Close.
+func OpenStore(root string) (_ *Store, err error) {
+	root, err = filepath.Abs(root)
+	if err != nil {
+		return nil, err
+	}
+	for _, dir := range []string{"files", "partial", "layers", "results", "work", "locks"} {
+		if err := os.MkdirAll(filepath.Join(root, dir), 0o755); err != nil {
+			return nil, fault.New(fault.Failed, "name another folder with --store or ISOTRACE_STORE", "open the store: %w", err)
+		}
+	}
+	use, err := flock(filepath.Join(root, "locks", "use"), unix.LOCK_SH)
+	if err != nil {
+		return nil, err
+	}
+	return &Store{root: root, use: use}, nil
+}
+
+// Close ends the use of the store.
+func (s *Store) Close() error { return s.use.Close() }
+
+// Root returns the store's folder.
+func (s *Store) Root() string { return s.root }
+
+// Path returns where the content of d stands, or would stand.
+func (s *Store) Path(d Digest) string {
+	if len(d) < 2 {
+		return filepath.Join(s.root, "files", "invalid")
+	}
+	return filepath.Join(s.root, "files", string(d[:2]), string(d))
+}
+
+// Has tells whether content of that name is there, unverified.
+func (s *Store) Has(d Digest) bool {
+	st, err := os.Lstat(s.Path(d))
+	return err == nil && st.Mode().IsRegular()
+}
+
+// Verify reads the content of d and compares. Content that does not fit its
+// name is removed, so that it can be had again, and is an error.
+func (s *Store) Verify(d Digest) (Ref, error) {
+	if err := d.Validate(); err != nil {
+		return Ref{}, err
+	}
+	path := s.Path(d)
+	have, size, err := HashFile(path)
+	if err != nil {
+		return Ref{}, fmt.Errorf("verify content in the store: %w", err)
+	}
+	if have != d {
+		err := fault.New(fault.Refused, "it was removed from the store; run the command again to fetch or build it anew", "%s in the store: its SHA-256 is %s", d, have)
+		return Ref{}, errors.Join(err, os.Remove(path))
+	}
+	return Ref{Digest: d, Size: size}, nil
+}
+
+// Partial returns where a download of d may be kept until it is whole.
+func (s *Store) Partial(d Digest) string { return filepath.Join(s.root, "partial", string(d)) }
+
+// Adopt moves the file at path, which must lie on the store's file system,
+// into the store. A want that is not empty must be its digest; where it is not,
+// the file stays where it is.
+func (s *Store) Adopt(path string, want Digest) (_ Ref, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return Ref{}, err
+	}
+	defer func() { err = errors.Join(err, ignoreClosed(f.Close())) }()
+	if st, err := f.Stat(); err != nil {
+		return Ref{}, err
+	} else if !st.Mode().IsRegular() {
+		return Ref{}, fmt.Errorf("%s: not a regular file", path)
+	}
+	have, size, err := HashReader(f)
+	if err != nil {
+		return Ref{}, fmt.Errorf("hash %s: %w", path, err)
+	}
+	if want != "" && have != want {
+		return Ref{}, fault.New(fault.Refused, "", "%s: sha256 is %s, want %s", filepath.Base(path), have, want)
+	}
+	if err := f.Chmod(0o444); err != nil {
+		return Ref{}, err
+	}
+	if err := f.Sync(); err != nil {
+		return Ref{}, err
+	}
+	to := s.Path(have)
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		return Ref{}, err
+	}
+	if err := os.Rename(path, to); err != nil {
+		return Ref{}, err
+	}
+	return Ref{Digest: have, Size: size}, SyncDir(filepath.Dir(to))
+}
+
+// Add copies r, of at most limit bytes, into the store.
+func (s *Store) Add(r io.Reader, limit int64) (_ Ref, err error) {
+	f, err := os.CreateTemp(filepath.Join(s.root, "partial"), "add-*")
+	if err != nil {
+		return Ref{}, err
+	}
+	defer func() {
+		err = errors.Join(err, ignoreClosed(f.Close()), ignoreMissing(os.Remove(f.Name())))
+	}()
+	n, err := io.Copy(f, io.LimitReader(r, limit+1))
+	if err != nil {
+		return Ref{}, ExplainWrite(err)
+	}
+	if n > limit {
+		return Ref{}, fmt.Errorf("content is longer than %d bytes", limit)
+	}
+	if err := f.Close(); err != nil {
+		return Ref{}, err
+	}
+	return s.Adopt(f.Name(), "")
+}
+
+// NewWork makes a scratch folder on the store's file system. No collector
+// takes it away while the store is in use.
+func (s *Store) NewWork(name string) (string, error) {
+	dir, err := os.MkdirTemp(filepath.Join(s.root, "work"), name+"-*")
+	if err != nil {
+		return "", ExplainWrite(err)
+	}
+	return dir, nil
+}
+
+// Layer returns the folder of a tree's layer.
+func (s *Store) Layer(id string) string { return filepath.Join(s.root, "layers", id) }
+
+// AdoptLayer moves the folder dir into the store as layer id; one of that id
+// that is there already (damaged, or it would have been used) is set aside.
+func (s *Store) AdoptLayer(dir, id string) error {
+	to := s.Layer(id)
+	err := os.Rename(dir, to)
+	if errors.Is(err, os.ErrExist) || errors.Is(err, unix.ENOTEMPTY) {
+		aside, terr := s.NewWork("damaged")
+		if terr != nil {
+			return terr
+		}
+		if err := os.Rename(to, filepath.Join(aside, "layer")); err != nil {
+			return err
+		}
+		if err := os.RemoveAll(aside); err != nil {
+			return err
+		}
+		err = os.Rename(dir, to)
+	}
+	if err != nil {
+		return err
+	}
+	return SyncDir(filepath.Dir(to))
+}
+
+// Result returns where the result of a stage for a key is kept.
+func (s *Store) Result(id string) string { return filepath.Join(s.root, "results", id+".json") }
+
+// Lock waits until no other process holds the name; the returned function lets go.
+func (s *Store) Lock(name string) (unlock func() error, err error) {
+	f, err := flock(filepath.Join(s.root, "locks", strings.ReplaceAll(name, "/", "_")), unix.LOCK_EX)
+	if err != nil {
+		return nil, err
+	}
+	return f.Close, nil
+}
+
+func flock(path string, how int) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		err = unix.Flock(int(f.Fd()), how)
+		if !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
+	}
+	return f, nil
+}
+
+// ExplainWrite gives the errors of a full or read-only disk a hint.
+func ExplainWrite(err error) error {
+	switch {
+	case errors.Is(err, unix.ENOSPC), errors.Is(err, unix.EDQUOT):
+		return fault.WithHint(err, "make room on the disk, run isotrace store gc, or move the store with --store or ISOTRACE_STORE")
+	case errors.Is(err, unix.EROFS):
+		return fault.WithHint(err, "name a writable folder with --store or ISOTRACE_STORE")
+	}
+	return err
+}
