@@ -1,0 +1,251 @@
+package archive
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ProtonMail/go-crypto/openpgp/armor"
+	"github.com/ProtonMail/go-crypto/openpgp/clearsign"
+	pgperrors "github.com/ProtonMail/go-crypto/openpgp/errors"
+	"github.com/ProtonMail/go-crypto/openpgp/packet"
+	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
+
+	"github.com/isotrace/isotrace/internal/fault"
+)
+
+// Keyring holds the public keys that may sign an archive.
+type Keyring struct {
+	name string
+	keys openpgp.EntityList
+}
+
+// maxKeyring is fifty times the size of Debian's keyring.
+const maxKeyring = 4 << 20
+
+// ReadKeyring reads public keys, armored or binary; name, such as a path,
+// stands in errors.
+func ReadKeyring(name string, data []byte) (*Keyring, error) {
+	const hint = "name a file of OpenPGP public keys, armored or binary"
+	if len(data) > maxKeyring {
+		return nil, fault.New(fault.Usage, hint, "keyring %s: has %d bytes; at most %d are allowed", name, len(data), maxKeyring)
+	}
+	k := &Keyring{name: name}
+	if !bytes.Contains(data, []byte("-----BEGIN PGP")) {
+		return k, k.add(bytes.NewReader(data), hint)
+	}
+	// A file may hold several armored blocks, as apt allows.
+	for rest := data; ; {
+		i := bytes.Index(rest, []byte("-----BEGIN PGP"))
+		if i < 0 {
+			return k, nil
+		}
+		rest = rest[i:]
+		end := len(rest)
+		if j := bytes.Index(rest[1:], []byte("-----BEGIN PGP")); j >= 0 {
+			end = j + 1
+		}
+		block, err := armor.Decode(bytes.NewReader(rest[:end]))
+		if err != nil {
+			return nil, fault.New(fault.Usage, hint, "keyring %s: %w", name, err)
+		}
+		if block.Type != openpgp.PublicKeyType {
+			return nil, fault.New(fault.Usage, hint, "keyring %s: holds a %s", name, strings.ToLower(block.Type))
+		}
+		if err := k.add(block.Body, hint); err != nil {
+			return nil, err
+		}
+		rest = rest[end:]
+	}
+}
+
+func (k *Keyring) add(r io.Reader, hint string) error {
+	keys, err := openpgp.ReadKeyRing(r)
+	if err != nil {
+		return fault.New(fault.Usage, hint, "keyring %s: %w", k.name, err)
+	}
+	if len(keys) == 0 {
+		return fault.New(fault.Usage, hint, "keyring %s: holds no key", k.name)
+	}
+	for _, e := range keys {
+		if e.PrivateKey != nil {
+			return fault.New(fault.Usage, "export the public keys alone", "keyring %s: holds a private key", k.name)
+		}
+	}
+	k.keys = append(k.keys, keys...)
+	return nil
+}
+
+// Name returns the name under which the keyring was read.
+func (k *Keyring) Name() string { return k.name }
+
+// Fingerprints returns the primary keys' fingerprints, sorted.
+func (k *Keyring) Fingerprints() []string {
+	var all []string
+	for _, e := range k.keys {
+		all = append(all, fingerprint(e.PrimaryKey))
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// Signer is a key that made a good signature.
+type Signer struct {
+	Primary string    // fingerprint of the primary key, in upper-case hexadecimal
+	Key     string    // fingerprint of the key that signed: the primary key or one of its subkeys
+	Time    time.Time // when it signed, by its own account; in UTC
+}
+
+// ErrSignature is in the chain of every error about signatures.
+var ErrSignature = errors.New("no good signature")
+
+// maxSignatures bounds the work for one file; Debian's have two to four.
+const maxSignatures = 64
+
+// VerifyInline checks a file signed inline, such as InRelease, and returns the
+// text that is signed, with lines that end in a line feed. Nothing may stand
+// around the signed message. One good signature is enough, as an archive signs
+// with old and new keys at once.
+func (k *Keyring) VerifyInline(data []byte, name string, now time.Time) (text []byte, signers []Signer, err error) {
+	refuse := func(what string) ([]byte, []Signer, error) {
+		return nil, nil, fault.New(fault.Refused, "the mirror is damaged or tampered with; use another", "%s: %s: %w", name, what, ErrSignature)
+	}
+	if !bytes.HasPrefix(data, []byte("-----BEGIN PGP SIGNED MESSAGE-----")) {
+		return refuse("does not begin with a signed message")
+	}
+	block, rest := clearsign.Decode(data)
+	if block == nil {
+		return refuse("is no whole signed message")
+	}
+	if len(bytes.TrimSpace(rest)) != 0 {
+		return refuse("something stands after the signed message")
+	}
+	signers, err = k.verify(block.Bytes, block.ArmoredSignature.Body, name, now)
+	if err != nil {
+		return nil, nil, err
+	}
+	return append(block.Plaintext, '\n'), signers, nil
+}
+
+// VerifyDetached checks data against a signature in a file of its own, such as
+// Release.gpg, armored or binary.
+func (k *Keyring) VerifyDetached(data, signature []byte, name string, now time.Time) ([]Signer, error) {
+	body := io.Reader(bytes.NewReader(signature))
+	if bytes.HasPrefix(bytes.TrimSpace(signature), []byte("-----BEGIN PGP")) {
+		block, err := armor.Decode(bytes.NewReader(signature))
+		if err != nil || block.Type != openpgp.SignatureType {
+			return nil, fault.New(fault.Refused, "", "%s: is no detached signature: %w", name, ErrSignature)
+		}
+		body = block.Body
+	}
+	return k.verify(data, body, name, now)
+}
+
+// verify judges each signature by itself, so that one that is malformed, weak
+// or of an unknown key neither helps nor hides a good one.
+func (k *Keyring) verify(data []byte, signatures io.Reader, name string, now time.Time) ([]Signer, error) {
+	if now.IsZero() {
+		return nil, fmt.Errorf("%s: verify: no time is given", name)
+	}
+	var signers []Signer
+	var reasons []string
+	packets := packet.NewOpaqueReader(io.LimitReader(signatures, 1<<20))
+	for n := 0; ; n++ {
+		p, err := packets.Next()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			reasons = append(reasons, "signature "+fmt.Sprint(n+1)+": "+err.Error())
+			break
+		}
+		if n == maxSignatures {
+			return nil, fault.New(fault.Refused, "", "%s: more than %d signatures: %w", name, maxSignatures, ErrSignature)
+		}
+		var raw bytes.Buffer
+		if err := p.Serialize(&raw); err != nil {
+			return nil, fmt.Errorf("%s: signature %d: %w", name, n+1, err)
+		}
+		s, reason := k.verifyOne(data, raw.Bytes(), now)
+		if reason != "" {
+			reasons = append(reasons, reason)
+			continue
+		}
+		signers = append(signers, s)
+	}
+	if len(signers) == 0 {
+		if len(reasons) == 0 {
+			reasons = []string{"it is not signed"}
+		}
+		return nil, fault.New(fault.Refused, "name the keyring that the archive is signed by (signed-by), or use another mirror",
+			"%s: %w by a key of %s: %s", name, ErrSignature, k.name, strings.Join(reasons, "; "))
+	}
+	slices.SortFunc(signers, func(a, b Signer) int {
+		if c := strings.Compare(a.Primary, b.Primary); c != 0 {
+			return c
+		}
+		if c := strings.Compare(a.Key, b.Key); c != 0 {
+			return c
+		}
+		return a.Time.Compare(b.Time)
+	})
+	return slices.Compact(signers), nil
+}
+
+func (k *Keyring) verifyOne(data, raw []byte, now time.Time) (Signer, string) {
+	p, err := packet.NewReader(bytes.NewReader(raw)).Next()
+	if err != nil {
+		return Signer{}, "unreadable signature"
+	}
+	sig, ok := p.(*packet.Signature)
+	if !ok || sig.IssuerKeyId == nil {
+		return Signer{}, "no signature with an issuer"
+	}
+	// A clock that is a little behind must not make a fresh signature bad.
+	if sig.CreationTime.After(now) && !sig.CreationTime.After(now.Add(maxFuture)) {
+		now = sig.CreationTime
+	}
+	config := &packet.Config{Time: func() time.Time { return now }}
+	reason := fmt.Sprintf("key %016X is not known", *sig.IssuerKeyId)
+	// Key IDs are not unique: try each key that has this one.
+	for _, e := range k.keys.EntitiesById(*sig.IssuerKeyId) {
+		md, err := openpgp.VerifyDetachedSignatureReader(openpgp.EntityList{e}, bytes.NewReader(data), bytes.NewReader(raw), config)
+		if err == nil {
+			_, err = io.Copy(io.Discard, md.UnverifiedBody)
+		}
+		if err == nil {
+			err = md.SignatureError
+		}
+		if err != nil {
+			reason = fmt.Sprintf("key %016X: %s", *sig.IssuerKeyId, explainSignature(err))
+			continue
+		}
+		return Signer{
+			Primary: fingerprint(e.PrimaryKey),
+			Key:     fingerprint(md.SignedBy.PublicKey),
+			Time:    md.Signature.CreationTime.UTC(),
+		}, ""
+	}
+	return Signer{}, reason
+}
+
+func explainSignature(err error) string {
+	switch {
+	case errors.Is(err, pgperrors.ErrSignatureExpired):
+		return "the signature has expired or is from the future"
+	case errors.Is(err, pgperrors.ErrKeyExpired):
+		return "the key had expired"
+	case errors.Is(err, pgperrors.ErrKeyRevoked):
+		return "the key was revoked"
+	}
+	return strings.ReplaceAll(err.Error(), "\n", " ")
+}
+
+func fingerprint(k *packet.PublicKey) string {
+	return strings.ToUpper(hex.EncodeToString(k.Fingerprint))
+}
