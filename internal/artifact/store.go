@@ -1,12 +1,14 @@
 package artifact
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -41,11 +43,36 @@ func OpenStore(root string) (_ *Store, err error) {
 			return nil, fault.New(fault.Failed, "name another folder with --store or ISOTRACE_STORE", "open the store: %w", err)
 		}
 	}
-	use, err := flock(filepath.Join(root, "locks", "use"), unix.LOCK_SH)
+	use, err := openLock(filepath.Join(root, "locks", "use"))
 	if err != nil {
 		return nil, err
 	}
-	return &Store{root: root, use: use}, nil
+	s := &Store{root: root, use: use}
+	// Alone, it may sweep up what a killed build has left.
+	if flock(use, unix.LOCK_EX|unix.LOCK_NB) == nil {
+		if err := s.sweep(); err != nil {
+			return nil, errors.Join(err, use.Close())
+		}
+	}
+	if err := flock(use, unix.LOCK_SH); err != nil {
+		return nil, errors.Join(err, use.Close())
+	}
+	return s, nil
+}
+
+// sweep empties the scratch of stages that do not run any more.
+func (s *Store) sweep() error {
+	work := filepath.Join(s.root, "work")
+	left, err := os.ReadDir(work)
+	if err != nil {
+		return err
+	}
+	for _, e := range left {
+		if err := os.RemoveAll(filepath.Join(work, e.Name())); err != nil {
+			return fmt.Errorf("remove what an earlier build left: %w", err)
+		}
+	}
+	return nil
 }
 
 // Close ends the use of the store.
@@ -189,29 +216,41 @@ func (s *Store) AdoptLayer(dir, id string) error {
 func (s *Store) Result(id string) string { return filepath.Join(s.root, "results", id+".json") }
 
 // Lock waits until no other process holds the name; the returned function lets go.
-func (s *Store) Lock(name string) (unlock func() error, err error) {
-	f, err := flock(filepath.Join(s.root, "locks", strings.ReplaceAll(name, "/", "_")), unix.LOCK_EX)
-	if err != nil {
-		return nil, err
-	}
-	return f.Close, nil
-}
-
-func flock(path string, how int) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
+func (s *Store) Lock(ctx context.Context, name string) (unlock func() error, err error) {
+	f, err := openLock(filepath.Join(s.root, "locks", strings.ReplaceAll(name, "/", "_")))
 	if err != nil {
 		return nil, err
 	}
 	for {
-		err = unix.Flock(int(f.Fd()), how)
-		if !errors.Is(err, unix.EINTR) {
-			break
+		err := flock(f, unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return f.Close, nil
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, errors.Join(err, f.Close())
+		}
+		select {
+		case <-ctx.Done():
+			return nil, errors.Join(fmt.Errorf("wait for another build: %w", context.Cause(ctx)), f.Close())
+		case <-time.After(100 * time.Millisecond):
 		}
 	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("lock %s: %w", path, err), f.Close())
+}
+
+func openLock(path string) (*os.File, error) {
+	return os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
+}
+
+func flock(f *os.File, how int) error {
+	for {
+		err := unix.Flock(int(f.Fd()), how)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, unix.EINTR) {
+			return fmt.Errorf("lock %s: %w", f.Name(), err)
+		}
 	}
-	return f, nil
 }
 
 // ExplainWrite gives the errors of a full or read-only disk a hint.

@@ -199,3 +199,36 @@ func TestOverlay(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+func TestDoctorFindsThisHostFit(t *testing.T) {
+	for _, f := range Doctor(filepath.Join(t.TempDir(), "not", "there")) {
+		if !f.OK && f.What != "disk space" {
+			t.Errorf("%s: %s (fix: %s)", f.What, f.Why, f.Fix)
+		}
+		if !f.OK && f.Fix == "" {
+			t.Errorf("%s: no fix named", f.What)
+		}
+	}
+}
+
+func TestSubordinateRange(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "subuid")
+	for _, c := range []struct {
+		text string
+		want int
+	}{
+		{"builder:100000:65536\n", 100000},
+		{"other:1:65536\nbuilder:200000:65535\n", 200000},
+		{"1000:300000:70000\n", 300000},
+		{"builder:100000:1000\nbuilder:500000:65536\n", 500000},
+		{"", 0}, {"builder\n", 0}, {"builder:x:65536\n", 0}, {"builder:0:65536\n", 0}, {"builder:100000:1000\n", 0},
+	} {
+		if err := os.WriteFile(file, []byte(c.text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		got, err := subordinateRange(file, "builder", 1000)
+		if got != c.want || (err == nil) != (c.want != 0) {
+			t.Errorf("%q: got %d, %v", c.text, got, err)
+		}
+	}
+}

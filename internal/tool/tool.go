@@ -2,6 +2,8 @@
 // the sandbox runs it, the record keeps it.
 package tool
 
+import "io"
+
 // Command is one run of a program of the toolbox or of a root tree. Every path
 // in it is a path inside the sandbox, so that it says nothing of the host.
 //
@@ -15,6 +17,8 @@ type Command struct {
 	Dir string `json:"dir,omitempty"`
 	// Stdin is given to the program; it reads an empty input when nil.
 	Stdin []byte `json:"-"`
+	// Stdout takes the program's output instead of the journal.
+	Stdout io.Writer `json:"-"`
 }
 
 // New is a Command without more than its words.
