@@ -3,66 +3,400 @@ package stage
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/epoch"
+	"github.com/isotrace/isotrace/internal/roottree"
+	"github.com/isotrace/isotrace/internal/sandbox"
 	"github.com/isotrace/isotrace/internal/tool"
 )
 
-var errTODO = errors.New("not there yet")
-
 // Work is what a running stage has: its inputs, a place for its outputs, and
-// ways to run programs on them. Nothing else may be read or left behind.
+// ways to run programs on them. Nothing else may be read or left behind. It is
+// for one goroutine.
 type Work struct {
 	// Epoch is the only time a stage may use.
 	Epoch epoch.Epoch
 	// Log takes what programs print; it ends up in the unsigned journal.
 	Log io.Writer
+
+	run      *run
+	node     *node
+	dir      string // scratch: in/, out/, temp/, trees/NAME/, sets/NAME/
+	mounts   mounts
+	views    map[string]string // input → folder
+	trees    map[string]*newTree
+	sets     map[string][]artifact.Ref
+	commands []tool.Command
+}
+
+// newTree is a tree output in the making.
+type newTree struct {
+	dir    string // where it is written
+	layer  string // what becomes its topmost layer
+	lowers []string
+}
+
+func (x *run) newWork(n *node) (*Work, error) {
+	dir, err := x.Store.NewWork(n.Name)
+	if err != nil {
+		return nil, err
+	}
+	w := &Work{
+		Epoch: x.Epoch, Log: io.Discard, run: x, node: n, dir: dir, mounts: mounts{store: x.Store},
+		views: map[string]string{}, trees: map[string]*newTree{}, sets: map[string][]artifact.Ref{},
+	}
+	if x.Journal != nil {
+		w.Log = x.Journal(n.Name)
+	}
+	for _, d := range []string{"in", "out", "temp", "trees", "sets"} {
+		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
+			return nil, errors.Join(err, os.RemoveAll(dir))
+		}
+	}
+	return w, os.Chmod(filepath.Join(dir, "temp"), 0o1777|os.ModeSticky)
+}
+
+func (w *Work) close() error {
+	if err := w.mounts.close(); err != nil {
+		return err // never remove what may still be mounted
+	}
+	return os.RemoveAll(w.dir)
+}
+
+// input returns the product that stands behind a declared input. It panics on
+// a name that the stage did not declare: that is a mistake in the stage.
+func (w *Work) input(name string, kind Kind) Product {
+	for _, in := range w.node.Inputs {
+		if h := in.From.handle(); in.Name == name && h.kind == kind {
+			return w.run.nodes[h.stage].result.Outputs[h.name]
+		}
+	}
+	panic(fmt.Sprintf("stage %s declares no %s input %q", w.node.Name, kind, name))
+}
+
+func (w *Work) output(name string, kind Kind) {
+	if !slices.Contains(w.node.Outputs, Output{Name: name, Kind: kind}) {
+		panic(fmt.Sprintf("stage %s declares no %s output %q", w.node.Name, kind, name))
+	}
 }
 
 // File returns where the content of a file input can be read on the host.
-func (w *Work) File(input string) string { panic(errTODO) }
+func (w *Work) File(input string) string {
+	return w.run.Store.Path(w.input(input, KindFile).File.Digest)
+}
 
 // Set returns the files of a set input, sorted by path.
-func (w *Work) Set(input string) []artifact.Ref { panic(errTODO) }
+func (w *Work) Set(input string) []artifact.Ref { return w.input(input, KindSet).Set }
 
 // Content returns where a file of a set input can be read on the host.
-func (w *Work) Content(r artifact.Ref) string { panic(errTODO) }
+func (w *Work) Content(r artifact.Ref) string { return w.run.Store.Path(r.Digest) }
 
-// Material returns where a material can be read on the host, by its record path.
-func (w *Work) Material(path string) string { panic(errTODO) }
+// Material returns where a material can be read on the host, by its record
+// path. It panics on a path that the stage did not declare.
+func (w *Work) Material(path string) string {
+	for _, m := range w.node.Materials {
+		if m.Path == path {
+			return w.run.Store.Path(m.Digest)
+		}
+	}
+	panic(fmt.Sprintf("stage %s declares no material %q", w.node.Name, path))
+}
 
-// Temp returns a scratch folder on the store's file system, removed afterwards.
-func (w *Work) Temp() string { panic(errTODO) }
+// Temp returns a scratch folder on the store's file system, removed
+// afterwards. Inside a sandbox it is /tmp.
+func (w *Work) Temp() string { return filepath.Join(w.dir, "temp") }
 
-// OutFile returns the path at which the stage must leave a declared file output.
-// Inside Run's sandbox the same file is /out/NAME.
-func (w *Work) OutFile(name string) string { panic(errTODO) }
+// OutFile returns the path at which the stage must leave a declared file
+// output. Inside Run's sandbox the same file is /out/NAME.
+func (w *Work) OutFile(name string) string {
+	w.output(name, KindFile)
+	return filepath.Join(w.dir, "out", name)
+}
 
-// AddToSet adds content to a declared set output: the file at path is moved
-// into the store under its digest.
-func (w *Work) AddToSet(name string, r artifact.Ref) error { panic(errTODO) }
+// AddToSet adds content that stands in the store to a declared set output.
+func (w *Work) AddToSet(name string, r artifact.Ref) error {
+	w.output(name, KindSet)
+	if !w.run.Store.Has(r.Digest) {
+		return fmt.Errorf("%s: its content %s is not in the store", r.Path, r.Digest.Short())
+	}
+	w.sets[name] = append(w.sets[name], r)
+	return nil
+}
+
+// Store returns the store, for stages that fetch.
+func (w *Work) Store() *artifact.Store { return w.run.Store }
 
 // View mounts a tree input read-only and returns its folder.
-func (w *Work) View(input string) (string, error) { panic(errTODO) }
+func (w *Work) View(input string) (string, error) {
+	if dir, ok := w.views[input]; ok {
+		return dir, nil
+	}
+	dir, err := w.mounts.view(w.node.Name, w.input(input, KindTree).Tree.Layers)
+	if err == nil {
+		w.views[input] = dir
+	}
+	return dir, err
+}
+
+// Manifest returns the manifest of a tree input.
+func (w *Work) Manifest(input string) (_ *roottree.Manifest, err error) {
+	f, err := os.Open(w.run.Store.Path(w.input(input, KindTree).Tree.Manifest.Digest))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	return roottree.Parse(f)
+}
 
 // NewTree returns an empty writable folder for a declared tree output.
-func (w *Work) NewTree(name string) (string, error) { panic(errTODO) }
+func (w *Work) NewTree(name string) (string, error) {
+	w.output(name, KindTree)
+	dir := filepath.Join(w.dir, "trees", name)
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return "", err
+	}
+	w.trees[name] = &newTree{dir: dir, layer: dir}
+	return dir, os.Chmod(dir, 0o755)
+}
 
 // CopyTree returns a writable folder for a declared tree output that starts
 // as the tree of the input; only what changes takes room.
-func (w *Work) CopyTree(name, input string) (string, error) { panic(errTODO) }
+func (w *Work) CopyTree(name, input string) (string, error) {
+	w.output(name, KindTree)
+	lowers := w.input(input, KindTree).Tree.Layers
+	base := filepath.Join(w.dir, "trees", name)
+	for _, d := range []string{"", "upper", "work", "merged"} {
+		if err := os.Mkdir(filepath.Join(base, d), 0o755); err != nil {
+			return "", err
+		}
+	}
+	// The root folder's own attributes come from the upper layer.
+	if err := copyRootAttributes(w.run.Store.Layer(lowers[0]), filepath.Join(base, "upper")); err != nil {
+		return "", err
+	}
+	merged := filepath.Join(base, "merged")
+	if err := w.mounts.overlay(merged, lowers, filepath.Join(base, "upper"), filepath.Join(base, "work")); err != nil {
+		return "", err
+	}
+	w.trees[name] = &newTree{dir: merged, layer: filepath.Join(base, "upper"), lowers: lowers}
+	return merged, nil
+}
+
+func copyRootAttributes(from, to string) error {
+	var st unix.Stat_t
+	if err := unix.Lstat(from, &st); err != nil {
+		return err
+	}
+	if err := os.Lchown(to, int(st.Uid), int(st.Gid)); err != nil {
+		return err
+	}
+	return unix.Chmod(to, st.Mode&0o7777)
+}
 
 // Run runs a program of the toolbox (the stage's input named "toolbox"). Its
 // root is the toolbox, read-only; inputs stand below /in by name (a file as
 // /in/NAME, a set as a folder of its paths, a tree as a folder), materials
-// below /in/material by path, /out and /tmp are writable.
-func (w *Work) Run(ctx context.Context, c tool.Command) error { panic(errTODO) }
+// below /in/material by path; /out and /tmp are writable.
+func (w *Work) Run(ctx context.Context, c tool.Command) error {
+	root, err := w.View("toolbox")
+	if err != nil {
+		return err
+	}
+	binds, err := w.binds("/in")
+	if err != nil {
+		return err
+	}
+	binds = append([]sandbox.Bind{{Source: filepath.Join(w.dir, "in"), Target: "/in"}}, binds...)
+	binds = append(binds, sandbox.Bind{Source: filepath.Join(w.dir, "out"), Target: "/out", Writable: true})
+	return w.exec(ctx, c, sandbox.Spec{Root: root, Binds: binds})
+}
 
 // RunIn runs a program of the tree output itself, as root inside it. Inputs
 // stand below /run/isotrace/in and materials below /run/isotrace/in/material.
-func (w *Work) RunIn(ctx context.Context, output string, c tool.Command) error { panic(errTODO) }
+func (w *Work) RunIn(ctx context.Context, output string, c tool.Command) error {
+	t := w.trees[output]
+	if t == nil {
+		return fmt.Errorf("tree %s is not begun", output)
+	}
+	binds, err := w.binds("/run/isotrace/in")
+	if err != nil {
+		return err
+	}
+	return w.exec(ctx, c, sandbox.Spec{Root: t.dir, Writable: true, Binds: binds})
+}
 
-// Progress tells the person who waits how far the stage has come; total 0 means unknown.
-func (w *Work) Progress(done, total int64) { panic(errTODO) }
+func (w *Work) exec(ctx context.Context, c tool.Command, spec sandbox.Spec) error {
+	w.commands = append(w.commands, c)
+	spec.Temp = w.Temp()
+	spec.Argv, spec.Env, spec.Dir = c.Argv, c.Env, c.Dir
+	spec.Stdin = strings.NewReader(string(c.Stdin))
+	spec.Stdout, spec.Stderr = w.Log, w.Log
+	if c.Stdout != nil {
+		spec.Stdout = c.Stdout
+	}
+	if _, err := fmt.Fprintf(w.Log, "+ %s\n", strings.Join(c.Argv, " ")); err != nil {
+		return err
+	}
+	return sandbox.Run(ctx, spec)
+}
+
+// binds shows every input but the toolbox, and the materials, below target.
+// The mount points are made in the scratch folder in/.
+func (w *Work) binds(target string) ([]sandbox.Bind, error) {
+	var binds []sandbox.Bind
+	for _, in := range w.node.Inputs {
+		if in.Name == "toolbox" {
+			continue
+		}
+		at, point := target+"/"+in.Name, filepath.Join(w.dir, "in", in.Name)
+		switch in.From.handle().kind {
+		case KindFile:
+			if err := touch(point); err != nil {
+				return nil, err
+			}
+			binds = append(binds, sandbox.Bind{Source: w.File(in.Name), Target: at})
+		case KindTree:
+			dir, err := w.View(in.Name)
+			if err != nil {
+				return nil, err
+			}
+			if err := os.MkdirAll(point, 0o755); err != nil {
+				return nil, err
+			}
+			binds = append(binds, sandbox.Bind{Source: dir, Target: at})
+		case KindSet:
+			dir, err := w.linkAll(in.Name, w.Set(in.Name))
+			if err != nil {
+				return nil, err
+			}
+			if err := os.MkdirAll(point, 0o755); err != nil {
+				return nil, err
+			}
+			binds = append(binds, sandbox.Bind{Source: dir, Target: at})
+		}
+	}
+	if len(w.node.Materials) == 0 {
+		return binds, nil
+	}
+	refs := make([]artifact.Ref, len(w.node.Materials))
+	for i, m := range w.node.Materials {
+		refs[i] = m.Ref
+	}
+	dir, err := w.linkAll(".material", refs)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(filepath.Join(w.dir, "in", "material"), 0o755); err != nil {
+		return nil, err
+	}
+	return append(binds, sandbox.Bind{Source: dir, Target: target + "/material"}), nil
+}
+
+// linkAll makes a folder that shows stored content under its paths.
+func (w *Work) linkAll(name string, refs []artifact.Ref) (string, error) {
+	dir := filepath.Join(w.dir, "sets", name)
+	if _, err := os.Stat(dir); err == nil {
+		return dir, nil
+	}
+	for _, r := range refs {
+		if !filepath.IsLocal(r.Path) {
+			return "", fmt.Errorf("%q leads out of its set", r.Path)
+		}
+		at := filepath.Join(dir, r.Path)
+		if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
+			return "", err
+		}
+		if err := os.Link(w.run.Store.Path(r.Digest), at); err != nil {
+			return "", err
+		}
+	}
+	return dir, os.MkdirAll(dir, 0o755)
+}
+
+func touch(path string) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
+
+// Progress tells the person who waits how far the stage has come, in bytes;
+// total 0 means unknown.
+func (w *Work) Progress(done, total int64) {
+	if w.run.Runner.Progress != nil {
+		w.run.Runner.Progress.Bytes(w.node.Name, done, total)
+	}
+}
+
+// finish moves the outputs into the store.
+func (w *Work) finish(ctx context.Context, key artifact.Digest) (map[string]Product, error) {
+	outputs := map[string]Product{}
+	for _, o := range w.node.Outputs {
+		p := Product{Kind: o.Kind}
+		switch o.Kind {
+		case KindFile:
+			ref, err := w.run.Store.Adopt(w.OutFile(o.Name), "")
+			if err != nil {
+				return nil, fmt.Errorf("output %s: %w", o.Name, err)
+			}
+			ref.Path = o.Name
+			p.File = &ref
+		case KindSet:
+			set := w.sets[o.Name]
+			slices.SortFunc(set, func(a, b artifact.Ref) int { return strings.Compare(a.Path, b.Path) })
+			p.Set = slices.CompactFunc(set, func(a, b artifact.Ref) bool { return a == b })
+			for i := 1; i < len(p.Set); i++ {
+				if p.Set[i-1].Path == p.Set[i].Path {
+					return nil, fmt.Errorf("output %s: two contents for %s", o.Name, p.Set[i].Path)
+				}
+			}
+		case KindTree:
+			t, err := w.finishTree(ctx, o.Name, key)
+			if err != nil {
+				return nil, fmt.Errorf("output %s: %w", o.Name, err)
+			}
+			p.Tree = t
+		}
+		outputs[o.Name] = p
+	}
+	return outputs, nil
+}
+
+func (w *Work) finishTree(ctx context.Context, name string, key artifact.Digest) (_ *TreeProduct, err error) {
+	t := w.trees[name]
+	if t == nil {
+		return nil, errors.New("the stage did not make it")
+	}
+	m, err := roottree.Walk(ctx, t.dir, roottree.WalkOptions{})
+	if err != nil {
+		return nil, err
+	}
+	path := filepath.Join(w.dir, name+".mtree")
+	if err := artifact.WriteFile(path, 0o444, func(out io.Writer) error { return m.Write(out) }); err != nil {
+		return nil, err
+	}
+	manifest, err := w.run.Store.Adopt(path, "")
+	if err != nil {
+		return nil, err
+	}
+	manifest.Path = name + ".mtree"
+	// Only an unmounted layer may move.
+	if err := w.mounts.close(); err != nil {
+		return nil, err
+	}
+	id := string(key)[:40] + "." + name + "." + w.run.signer()
+	if err := w.run.Store.AdoptLayer(t.layer, id); err != nil {
+		return nil, err
+	}
+	return &TreeProduct{Manifest: manifest, Layers: append([]string{id}, t.lowers...)}, nil
+}

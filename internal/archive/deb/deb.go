@@ -72,11 +72,16 @@ func isTar(name, want string) bool {
 // Data returns the files that the package installs, as a stream. What reads it
 // passes each header to a Checker.
 func (d *Deb) Data() (*tar.Reader, error) {
-	r, err := d.open(d.data, d.limits.data(d.data.size))
+	r, err := d.DataTar()
 	if err != nil {
 		return nil, err
 	}
 	return tar.NewReader(r), nil
+}
+
+// DataTar returns the bytes of data.tar, decompressed.
+func (d *Deb) DataTar() (io.Reader, error) {
+	return d.open(d.data, d.limits.data(d.data.size))
 }
 
 // Walk passes each member of Data that is not refused, with its clean path, to

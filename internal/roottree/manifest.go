@@ -1,0 +1,293 @@
+// Package roottree writes root trees, walks them and describes them in mtree
+// manifests.
+package roottree
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/isotrace/isotrace/internal/artifact"
+)
+
+// Type is a file's type, in the words of mtree(5).
+type Type string
+
+// The types of file.
+const (
+	File   Type = "file"
+	Dir    Type = "dir"
+	Link   Type = "link"
+	Char   Type = "char"
+	Block  Type = "block"
+	Fifo   Type = "fifo"
+	Socket Type = "socket"
+)
+
+// Xattr is one extended attribute.
+type Xattr struct {
+	Name  string
+	Value []byte
+}
+
+// Entry is one name of a tree. It holds no times: an image sets all of them to
+// its epoch.
+type Entry struct {
+	Path   string // relative to the root, "." for the root itself
+	Type   Type
+	Mode   uint32 // the twelve permission bits
+	UID    uint32
+	GID    uint32
+	Target string // of a symbolic link
+	// Major and Minor are a device's numbers.
+	Major, Minor uint32
+	Size         int64 // bytes of a regular file
+	SHA256       artifact.Digest
+	Xattrs       []Xattr // by name
+	// HardLink is the first path, bytewise, of the names within the tree that
+	// share this regular file; empty where there is but one.
+	HardLink string
+}
+
+// Manifest is a tree's entries, by path.
+type Manifest struct{ Entries []Entry }
+
+// Lookup returns the entry of a path.
+func (m *Manifest) Lookup(path string) (Entry, bool) {
+	i, ok := slices.BinarySearchFunc(m.Entries, path, func(e Entry, p string) int { return strings.Compare(e.Path, p) })
+	if !ok {
+		return Entry{}, false
+	}
+	return m.Entries[i], true
+}
+
+const header = "#mtree\n"
+
+// Write writes the manifest as mtree(5) with full paths, one entry a line,
+// which bsdtar reads. The words "xattr.NAME" (base64) and "hardlink" are ours.
+func (m *Manifest) Write(w io.Writer) error {
+	if _, err := io.WriteString(w, header); err != nil {
+		return err
+	}
+	var line []byte
+	for i := range m.Entries {
+		line = m.Entries[i].append(line[:0])
+		if _, err := w.Write(line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Digest is the SHA-256 of what Write writes: the digest of the tree.
+func (m *Manifest) Digest() artifact.Digest {
+	r, w := io.Pipe()
+	go func() {
+		b := bufio.NewWriterSize(w, 1<<16)
+		_ = w.CloseWithError(errors.Join(m.Write(b), b.Flush())) // always nil
+	}()
+	d, _, err := artifact.HashReader(r)
+	if err != nil {
+		return "" // no digest: never equal to one
+	}
+	return d
+}
+
+func (e *Entry) append(b []byte) []byte {
+	b = append(b, '.')
+	if e.Path != "." {
+		b = appendVis(append(b, '/'), e.Path)
+	}
+	b = fmt.Appendf(b, " type=%s mode=%04o uid=%d gid=%d", e.Type, e.Mode, e.UID, e.GID)
+	switch e.Type {
+	case File:
+		b = fmt.Appendf(b, " size=%d sha256digest=%s", e.Size, e.SHA256)
+	case Link:
+		b = appendVis(append(b, " link="...), e.Target)
+	case Char, Block:
+		b = fmt.Appendf(b, " device=linux,%d,%d", e.Major, e.Minor)
+	}
+	if e.HardLink != "" {
+		b = appendVis(append(b, " hardlink=./"...), e.HardLink)
+	}
+	for _, x := range e.Xattrs {
+		b = appendVis(append(b, " xattr."...), x.Name)
+		b = append(append(b, '='), base64.RawStdEncoding.EncodeToString(x.Value)...)
+	}
+	return append(b, '\n')
+}
+
+// appendVis escapes as vis(3) does for mtree: a backslash and three octal digits.
+func appendVis(b []byte, s string) []byte {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c > ' ' && c < 0x7f && c != '\\' && c != '#' && c != '=':
+			b = append(b, c)
+		default:
+			b = append(b, '\\', '0'+c>>6, '0'+c>>3&7, '0'+c&7)
+		}
+	}
+	return b
+}
+
+func unvis(s string) (string, error) {
+	if !strings.Contains(s, `\`) {
+		return s, nil
+	}
+	b := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		if s[i] != '\\' {
+			b = append(b, s[i])
+			continue
+		}
+		if i+3 >= len(s) {
+			return "", fmt.Errorf("%q ends within an escape", s)
+		}
+		n, err := strconv.ParseUint(s[i+1:i+4], 8, 8)
+		if err != nil {
+			return "", fmt.Errorf("%q: bad escape", s)
+		}
+		b = append(b, byte(n))
+		i += 3
+	}
+	return string(b), nil
+}
+
+// Bounds of a manifest that is read.
+const (
+	maxEntries = 5_000_000
+	maxLine    = 1 << 20
+)
+
+// Parse reads what Write writes, and nothing else: sorted, whole, one way of
+// saying each thing.
+func Parse(r io.Reader) (*Manifest, error) {
+	s := bufio.NewScanner(r)
+	s.Buffer(make([]byte, 1<<16), maxLine)
+	m := &Manifest{}
+	if !s.Scan() || s.Text()+"\n" != header {
+		return nil, errors.Join(errors.New("manifest: line 1: want #mtree"), s.Err())
+	}
+	var again []byte
+	for n := 2; s.Scan(); n++ {
+		if len(m.Entries) == maxEntries {
+			return nil, fmt.Errorf("manifest: more than %d entries", maxEntries)
+		}
+		e, err := parseEntry(s.Text())
+		if err != nil {
+			return nil, fmt.Errorf("manifest: line %d: %w", n, err)
+		}
+		if again = e.append(again[:0]); !bytes.Equal(again[:len(again)-1], s.Bytes()) {
+			return nil, fmt.Errorf("manifest: line %d: not written as isotrace writes it", n)
+		}
+		if k := len(m.Entries); k > 0 && m.Entries[k-1].Path >= e.Path {
+			return nil, fmt.Errorf("manifest: line %d: out of order", n)
+		}
+		m.Entries = append(m.Entries, e)
+	}
+	if err := s.Err(); err != nil {
+		return nil, fmt.Errorf("manifest: %w", err)
+	}
+	return m, nil
+}
+
+func parseEntry(line string) (Entry, error) {
+	words := strings.Split(line, " ")
+	path, err := unvis(words[0])
+	if err != nil {
+		return Entry{}, err
+	}
+	e := Entry{Path: "."}
+	if path != "." {
+		rest, ok := strings.CutPrefix(path, "./")
+		if !ok || !validPath(rest) {
+			return Entry{}, fmt.Errorf("%q is no path of a tree", path)
+		}
+		e.Path = rest
+	}
+	for _, w := range words[1:] {
+		key, value, ok := strings.Cut(w, "=")
+		if !ok {
+			return Entry{}, fmt.Errorf("%q: want word=value", w)
+		}
+		if err := e.set(key, value); err != nil {
+			return Entry{}, fmt.Errorf("%s: %w", key, err)
+		}
+	}
+	switch e.Type {
+	case File, Dir, Link, Char, Block, Fifo, Socket:
+	default:
+		return Entry{}, fmt.Errorf("type %q is not known", e.Type)
+	}
+	return e, nil
+}
+
+func (e *Entry) set(key, value string) (err error) {
+	number := func(base int) uint32 {
+		var n uint64
+		n, err = strconv.ParseUint(value, base, 32)
+		return uint32(n)
+	}
+	switch key {
+	case "type":
+		e.Type = Type(value)
+	case "mode":
+		if e.Mode = number(8); err == nil && e.Mode > 0o7777 {
+			err = errors.New("too large")
+		}
+	case "uid":
+		e.UID = number(10)
+	case "gid":
+		e.GID = number(10)
+	case "size":
+		if e.Size, err = strconv.ParseInt(value, 10, 64); err == nil && e.Size < 0 {
+			err = errors.New("negative")
+		}
+	case "sha256digest":
+		e.SHA256, err = artifact.ParseDigest(value)
+	case "link":
+		e.Target, err = unvis(value)
+	case "hardlink":
+		var path string
+		path, err = unvis(value)
+		rest, ok := strings.CutPrefix(path, "./")
+		if err == nil && (!ok || !validPath(rest)) {
+			err = errors.New("no path of a tree")
+		}
+		e.HardLink = rest
+	case "device":
+		_, err = fmt.Sscanf(value, "linux,%d,%d", &e.Major, &e.Minor)
+	default:
+		name, ok := strings.CutPrefix(key, "xattr.")
+		if !ok {
+			return errors.New("not known")
+		}
+		if name, err = unvis(name); err != nil {
+			return err
+		}
+		var v []byte
+		if v, err = base64.RawStdEncoding.DecodeString(value); err == nil {
+			e.Xattrs = append(e.Xattrs, Xattr{Name: name, Value: v})
+		}
+	}
+	return err
+}
+
+// validPath tells whether p is a clean relative path that stays inside.
+func validPath(p string) bool {
+	if p == "" || strings.Contains(p, "\x00") || len(p) > 4096 {
+		return false
+	}
+	for _, part := range strings.Split(p, "/") {
+		if part == "" || part == "." || part == ".." {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,338 @@
+// Package customise brings the project's own part into the root tree: files,
+// scripts, names, users.
+package customise
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/stage"
+	"github.com/isotrace/isotrace/internal/tool"
+)
+
+// File is an overlay file and where it goes.
+type File struct {
+	Material string `json:"material"` // record path
+	To       string `json:"to"`       // absolute path in the tree
+	Mode     uint32 `json:"mode"`     // permission bits, set-id bits included
+	UID      int    `json:"uid"`
+	GID      int    `json:"gid"`
+	// Link is the target of a symbolic link; Material is empty then.
+	Link string `json:"link,omitempty"`
+}
+
+// User is an account that the image has besides its packages' own.
+type User struct {
+	Name   string   `json:"name"`
+	UID    int      `json:"uid,omitempty"`
+	Gecos  string   `json:"gecos,omitempty"`
+	Shell  string   `json:"shell,omitempty"`
+	Groups []string `json:"groups,omitempty"`
+	// PasswordHash is a crypt(5) hash; the account is locked when empty.
+	PasswordHash string   `json:"password-hash,omitempty"`
+	SSHKeys      []string `json:"ssh-keys,omitempty"`
+}
+
+// Params are the project's wishes.
+type Params struct {
+	Files    []File   `json:"files,omitempty"`
+	Scripts  []string `json:"scripts,omitempty"` // record paths, in order
+	Hostname string   `json:"hostname,omitempty"`
+	Locale   string   `json:"locale,omitempty"` // such as en_GB.UTF-8
+	Locales  []string `json:"locales,omitempty"`
+	Timezone string   `json:"timezone,omitempty"` // such as Europe/Paris
+	Keyboard string   `json:"keyboard,omitempty"` // XKB layout
+	Users    []User   `json:"users,omitempty"`
+	// RootPasswordHash is a crypt(5) hash; root stays locked when empty.
+	RootPasswordHash string `json:"root-password-hash,omitempty"`
+}
+
+// Stage takes the installed tree and the project's files and gives the tree
+// with them in place.
+func Stage(root stage.Tree, materials []stage.Material, p Params) stage.Stage {
+	return stage.Stage{
+		Name: "customise", Version: 1, Params: p,
+		Takes: "root tree, overlay, scripts, settings", Gives: "root tree",
+		Inputs:    []stage.Input{{Name: "root", From: root}},
+		Materials: materials,
+		Outputs:   []stage.Output{{Name: "root", Kind: stage.KindTree}},
+		Run:       func(ctx context.Context, w *stage.Work) error { return run(ctx, w, p) },
+	}
+}
+
+func run(ctx context.Context, w *stage.Work, p Params) (err error) {
+	dir, err := w.CopyTree("root", "root")
+	if err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, root.Close()) }()
+	c := &customisation{work: w, root: root}
+	for _, step := range []func(context.Context, Params) error{c.names, c.locale, c.timezone, c.users, c.files, c.scripts, c.initramfs} {
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		if err := step(ctx, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// customisation is a tree while it is changed. Reading and writing goes
+// through an os.Root, so that no link in the tree leads out of it.
+type customisation struct {
+	work *stage.Work
+	root *os.Root
+}
+
+// write makes or replaces a file, as root's, and keeps a link's target as it is.
+func (c *customisation) write(name, text string, mode fs.FileMode) error {
+	if err := c.root.MkdirAll(path.Dir(name), 0o755); err != nil {
+		return err
+	}
+	if err := c.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := c.root.WriteFile(name, []byte(text), mode); err != nil {
+		return err
+	}
+	return c.root.Chmod(name, mode)
+}
+
+func (c *customisation) names(_ context.Context, p Params) error {
+	if p.Hostname == "" {
+		return nil
+	}
+	if err := c.write("etc/hostname", p.Hostname+"\n", 0o644); err != nil {
+		return err
+	}
+	hosts := fmt.Sprintf("127.0.0.1\tlocalhost\n127.0.1.1\t%s\n::1\tlocalhost ip6-localhost ip6-loopback\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n", p.Hostname)
+	return c.write("etc/hosts", hosts, 0o644)
+}
+
+func (c *customisation) locale(ctx context.Context, p Params) error {
+	wanted := slices.Clone(p.Locales)
+	if p.Locale != "" && !slices.Contains(wanted, p.Locale) {
+		wanted = append(wanted, p.Locale)
+	}
+	// C.UTF-8 and POSIX need no data.
+	wanted = slices.DeleteFunc(wanted, func(l string) bool { return l == "C" || l == "POSIX" || strings.HasPrefix(l, "C.") })
+	slices.Sort(wanted)
+	if len(wanted) > 0 {
+		if _, err := c.root.Stat("usr/sbin/locale-gen"); err != nil {
+			return fault.New(fault.Usage, "add the package locales", "locale %s: the tree has no locale-gen", wanted[0])
+		}
+		var gen strings.Builder
+		for _, l := range wanted {
+			_, charset, ok := strings.Cut(l, ".")
+			if !ok {
+				charset = "ISO-8859-1"
+			}
+			fmt.Fprintf(&gen, "%s %s\n", l, charset)
+		}
+		if err := c.write("etc/locale.gen", gen.String(), 0o644); err != nil {
+			return err
+		}
+		if err := c.work.RunIn(ctx, "root", tool.New("locale-gen")); err != nil {
+			return err
+		}
+	}
+	if p.Keyboard != "" {
+		keyboard := fmt.Sprintf("XKBMODEL=\"pc105\"\nXKBLAYOUT=\"%s\"\nXKBVARIANT=\"\"\nXKBOPTIONS=\"\"\nBACKSPACE=\"guess\"\n", p.Keyboard)
+		if err := c.write("etc/default/keyboard", keyboard, 0o644); err != nil {
+			return err
+		}
+	}
+	if p.Locale == "" {
+		return nil
+	}
+	return c.write("etc/default/locale", "LANG="+p.Locale+"\n", 0o644)
+}
+
+func (c *customisation) timezone(_ context.Context, p Params) error {
+	if p.Timezone == "" {
+		return nil
+	}
+	zone := "usr/share/zoneinfo/" + p.Timezone
+	if _, err := c.root.Stat(zone); err != nil {
+		return fault.New(fault.Usage, "check the name, and that the package tzdata is installed", "time zone %s: not in the tree: %w", p.Timezone, err)
+	}
+	if err := c.root.Remove("etc/localtime"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := c.root.Symlink("/"+zone, "etc/localtime"); err != nil {
+		return err
+	}
+	return c.write("etc/timezone", p.Timezone+"\n", 0o644)
+}
+
+// users makes accounts. Password hashes go through standard input: what stands
+// on a command line ends up in the record.
+func (c *customisation) users(ctx context.Context, p Params) error {
+	var hashes strings.Builder
+	for _, u := range p.Users {
+		add := []string{"useradd", "--create-home", "--user-group"}
+		if u.UID != 0 {
+			add = append(add, "--uid", fmt.Sprint(u.UID))
+		}
+		if u.Gecos != "" {
+			add = append(add, "--comment", u.Gecos)
+		}
+		if len(u.Groups) > 0 {
+			add = append(add, "--groups", strings.Join(u.Groups, ","))
+		}
+		shell := u.Shell
+		if shell == "" {
+			shell = "/bin/bash"
+		}
+		add = append(add, "--shell", shell, u.Name)
+		if err := c.work.RunIn(ctx, "root", tool.New(add...)); err != nil {
+			return fmt.Errorf("user %s: %w", u.Name, err)
+		}
+		if u.PasswordHash != "" {
+			fmt.Fprintf(&hashes, "%s:%s\n", u.Name, u.PasswordHash)
+		}
+		if len(u.SSHKeys) > 0 {
+			if err := c.authorise(u); err != nil {
+				return fmt.Errorf("user %s: %w", u.Name, err)
+			}
+		}
+	}
+	if p.RootPasswordHash != "" {
+		fmt.Fprintf(&hashes, "root:%s\n", p.RootPasswordHash)
+	}
+	if hashes.Len() == 0 {
+		return nil
+	}
+	set := tool.New("chpasswd", "--encrypted")
+	set.Stdin = []byte(hashes.String())
+	return c.work.RunIn(ctx, "root", set)
+}
+
+func (c *customisation) authorise(u User) error {
+	home := "home/" + u.Name
+	st, err := c.root.Stat(home)
+	if err != nil {
+		return err
+	}
+	uid, gid := owner(st)
+	if err := c.root.Mkdir(home+"/.ssh", 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	file := home + "/.ssh/authorized_keys"
+	if err := c.write(file, strings.Join(u.SSHKeys, "\n")+"\n", 0o600); err != nil {
+		return err
+	}
+	return errors.Join(c.root.Lchown(home+"/.ssh", uid, gid), c.root.Lchown(file, uid, gid))
+}
+
+func (c *customisation) files(ctx context.Context, p Params) error {
+	for _, f := range p.Files {
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		if err := c.file(f); err != nil {
+			return fmt.Errorf("overlay %s: %w", f.To, err)
+		}
+	}
+	return nil
+}
+
+func (c *customisation) file(f File) (err error) {
+	to := strings.TrimPrefix(path.Clean("/"+f.To), "/")
+	if err := c.root.MkdirAll(path.Dir(to), 0o755); err != nil {
+		return err
+	}
+	if st, err := c.root.Lstat(to); err == nil && st.IsDir() {
+		return errors.New("a folder stands in its place")
+	} else if err == nil {
+		if err := c.root.Remove(to); err != nil {
+			return err
+		}
+	}
+	if f.Link != "" {
+		if err := c.root.Symlink(f.Link, to); err != nil {
+			return err
+		}
+		return c.root.Lchown(to, f.UID, f.GID)
+	}
+	in, err := os.Open(c.work.Material(f.Material))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, in.Close()) }()
+	out, err := c.root.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	if err := errors.Join(err, out.Close()); err != nil {
+		return err
+	}
+	if err := c.root.Lchown(to, f.UID, f.GID); err != nil { // takes set-id bits away, hence before the mode
+		return err
+	}
+	return c.root.Chmod(to, modeOf(f.Mode))
+}
+
+// scripts run inside the tree, as root, with no network. They are copied to
+// /tmp because stored content is not executable.
+func (c *customisation) scripts(ctx context.Context, p Params) (err error) {
+	for i, material := range p.Scripts {
+		b, err := os.ReadFile(c.work.Material(material))
+		if err != nil {
+			return err
+		}
+		name := fmt.Sprintf("script-%d", i)
+		at := filepath.Join(c.work.Temp(), name)
+		if err := os.WriteFile(at, b, 0o755); err != nil {
+			return err
+		}
+		if err := os.Chmod(at, 0o755); err != nil {
+			return err
+		}
+		run := tool.New("/tmp/"+name).With("ISOTRACE_SCRIPT="+material, c.work.Epoch.Env())
+		if err := c.work.RunIn(ctx, "root", run); err != nil {
+			return fmt.Errorf("script %s: %w", material, err)
+		}
+		if err := os.Remove(at); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// initramfsInputs are what the initial RAM file system is made from, besides
+// packages.
+var initramfsInputs = []string{"/etc/initramfs-tools/", "/usr/share/initramfs-tools/", "/etc/casper.conf", "/etc/live/", "/etc/modprobe.d/", "/etc/default/keyboard", "/etc/default/console-setup", "/etc/udev/"}
+
+// initramfs makes the initial RAM file systems again where something that they
+// hold came after the install stage. A script may change anything.
+func (c *customisation) initramfs(ctx context.Context, p Params) error {
+	again := len(p.Scripts) > 0 || p.Keyboard != ""
+	for _, f := range p.Files {
+		again = again || slices.ContainsFunc(initramfsInputs, func(prefix string) bool { return strings.HasPrefix(path.Clean("/"+f.To), prefix) })
+	}
+	if !again {
+		return nil
+	}
+	if _, err := c.root.Stat("usr/sbin/update-initramfs"); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	return c.work.RunIn(ctx, "root", tool.New("update-initramfs", "-u", "-k", "all").With(c.work.Epoch.Env()))
+}

@@ -1,0 +1,227 @@
+// Package install adds the locked packages to the base tree, with the target's
+// own apt and dpkg, offline.
+package install
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/stage"
+	"github.com/isotrace/isotrace/internal/tool"
+)
+
+// Params say what is installed.
+type Params struct {
+	// Manual are the packages that the config asks for, as NAME=VERSION; the
+	// rest of the set is marked as automatically installed.
+	Manual []string `json:"manual"`
+	// Expect is every package that the tree must hold afterwards, as
+	// NAME:ARCH=VERSION, sorted; it is not checked when empty.
+	Expect []string `json:"expect,omitempty"`
+	// Remove are packages that are purged at the end, as the config asks.
+	Remove []string `json:"remove,omitempty"`
+	// Preseed are the record paths of debconf selections among the materials.
+	Preseed []string `json:"preseed,omitempty"`
+}
+
+// Stage takes the base tree and the .debs of the target set and gives the
+// tree with all packages configured and the initial RAM file systems made.
+func Stage(root stage.Tree, debs stage.Set, preseed []stage.Material, p Params) stage.Stage {
+	return stage.Stage{
+		Name: "install", Version: 1, Params: p,
+		Takes: "base tree, .debs", Gives: "root tree with every package configured",
+		Inputs:    []stage.Input{{Name: "root", From: root}, {Name: "debs", From: debs}},
+		Materials: preseed,
+		Outputs:   []stage.Output{{Name: "root", Kind: stage.KindTree}},
+		Run:       func(ctx context.Context, w *stage.Work) error { return run(ctx, w, p) },
+	}
+}
+
+func run(ctx context.Context, w *stage.Work, p Params) (err error) {
+	dir, err := w.CopyTree("root", "root")
+	if err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, root.Close()) }()
+	in := &installation{work: w, root: root}
+	if len(p.Manual) > 0 {
+		if err := writeRepository(ctx, w); err != nil {
+			return err
+		}
+	}
+	if err := in.guarded(ctx, func() error { return in.packages(ctx, p) }); err != nil {
+		return err
+	}
+	if err := in.initramfs(ctx); err != nil {
+		return err
+	}
+	if err := in.forget(); err != nil {
+		return err
+	}
+	return in.check(p.Expect)
+}
+
+// installation is a tree while packages are installed into it.
+type installation struct {
+	work *stage.Work
+	root *os.Root
+}
+
+// Files that stand in the tree only while packages are installed.
+const (
+	policyFile = "usr/sbin/policy-rc.d"
+	// policy-rc.d(8): 101 forbids every action, so that no service is started.
+	policyText = "#!/bin/sh\nexit 101\n"
+	stubText   = "#!/bin/sh\nexit 0\n"
+)
+
+// held are programs that must not run while packages are installed.
+// update-initramfs takes half a minute for each trigger that calls it, and is
+// run once at the end; initctl would talk to an init that is not there.
+var held = []string{"/sbin/initctl", "/usr/sbin/update-initramfs"}
+
+// guarded keeps services and held programs from running while do runs, and
+// takes the guards back whatever happens.
+func (in *installation) guarded(ctx context.Context, do func() error) (err error) {
+	had, err := in.read(policyFile)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := in.write(policyFile, policyText); err != nil {
+		return err
+	}
+	defer func() {
+		if had != nil {
+			err = errors.Join(err, in.write(policyFile, string(had)))
+		} else {
+			err = errors.Join(err, in.root.Remove(policyFile))
+		}
+	}()
+	for _, program := range held {
+		diverted := program + ".isotrace"
+		divert := tool.New("dpkg-divert", "--quiet", "--local", "--rename", "--divert", diverted, "--add", program)
+		if err := in.work.RunIn(ctx, "root", divert); err != nil {
+			return err
+		}
+		if err := in.write(program[1:], stubText); err != nil {
+			return err
+		}
+		defer func() {
+			restore := tool.New("dpkg-divert", "--quiet", "--local", "--rename", "--divert", diverted, "--remove", program)
+			err = errors.Join(err, in.root.Remove(program[1:]), in.work.RunIn(context.WithoutCancel(ctx), "root", restore))
+		}()
+	}
+	return do()
+}
+
+func (in *installation) packages(ctx context.Context, p Params) error {
+	for _, path := range p.Preseed {
+		c := tool.New("debconf-set-selections", "/run/isotrace/in/material/"+path).With(frontend...)
+		if err := in.work.RunIn(ctx, "root", c); err != nil {
+			return err
+		}
+	}
+	for _, c := range Commands(p) {
+		if err := in.work.RunIn(ctx, "root", c); err != nil {
+			return explain(err)
+		}
+	}
+	return nil
+}
+
+// frontend makes debconf take its defaults and preseeds without a question.
+var frontend = []string{"DEBIAN_FRONTEND=noninteractive", "DEBCONF_NONINTERACTIVE_SEEN=true", "DEBCONF_NOWARNINGS=yes"}
+
+// Commands are the apt runs of the stage.
+func Commands(p Params) []tool.Command {
+	env := append([]string{"APT_CONFIG=/tmp/apt.conf"}, frontend...)
+	var cs []tool.Command
+	if len(p.Manual) > 0 {
+		cs = append(cs,
+			tool.New("apt-get", "update").With(env...),
+			tool.New(append([]string{"apt-get", "install", "--"}, p.Manual...)...).With(env...))
+	}
+	if len(p.Remove) > 0 {
+		cs = append(cs, tool.New(append([]string{"apt-get", "purge", "--autoremove", "--"}, p.Remove...)...).With(env...))
+	}
+	return cs
+}
+
+func explain(err error) error {
+	return fault.WithHint(err, "the journal beside the image has apt's own words; if the packages conflict, change the list and run isotrace lock")
+}
+
+// initramfs makes the initial RAM file systems of all kernels, once.
+func (in *installation) initramfs(ctx context.Context) error {
+	if _, err := in.root.Stat("usr/sbin/update-initramfs"); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	return in.work.RunIn(ctx, "root", tool.New("update-initramfs", "-c", "-k", "all").With(in.work.Epoch.Env()))
+}
+
+// forget removes what apt remembers of the repository that was only there for
+// this run.
+func (in *installation) forget() error {
+	return in.root.RemoveAll("var/lib/apt/lists/partial")
+}
+
+func (in *installation) read(name string) (_ []byte, err error) {
+	f, err := in.root.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	return io.ReadAll(io.LimitReader(f, 1<<20))
+}
+
+func (in *installation) write(name, text string) (err error) {
+	if err := in.root.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return err
+	}
+	f, err := in.root.OpenFile(name, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o755)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if err := f.Chmod(0o755); err != nil {
+		return err
+	}
+	_, err = io.Copy(f, strings.NewReader(text))
+	return err
+}
+
+// check compares what dpkg has with what was locked.
+func (in *installation) check(expect []string) error {
+	if len(expect) == 0 {
+		return nil
+	}
+	have, err := Installed(in.root)
+	if err != nil {
+		return err
+	}
+	if missing, extra := compare(expect, have); len(missing)+len(extra) > 0 {
+		var b bytes.Buffer
+		if len(missing) > 0 {
+			fmt.Fprintf(&b, "; missing: %s", strings.Join(missing, ", "))
+		}
+		if len(extra) > 0 {
+			fmt.Fprintf(&b, "; not in the lock: %s", strings.Join(extra, ", "))
+		}
+		return fault.New(fault.Refused, "run isotrace lock and look at what changes", "installed packages differ from the lock%s", b.String())
+	}
+	return nil
+}

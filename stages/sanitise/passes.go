@@ -1,0 +1,96 @@
+// Package sanitise removes from the root tree what varies between two builds
+// or leaks the build: one named pass for each cause.
+package sanitise
+
+import (
+	"io/fs"
+	"os"
+	"path"
+	"strings"
+)
+
+// pass is one cause of drift or leak and its cure. Exactly one of the cures is set.
+type pass struct {
+	Name   string
+	Reason string
+	// remove names files and folders to delete, as path.Match patterns with
+	// forward slashes, relative to the root.
+	remove []string
+	// empty names folders whose content is deleted.
+	empty []string
+	// truncate names files that must be there but empty.
+	truncate []string
+	// walk deletes every entry that it returns true for.
+	walk func(path string, d fs.DirEntry) bool
+	// edit changes files.
+	edit func(*tree) error
+}
+
+// passes are applied in this order.
+var passes = []pass{
+	{Name: "apt-state", Reason: "indexes, caches and logs of the installation's own apt runs",
+		remove: []string{"var/cache/apt/*.bin", "var/log/apt/*", "var/lib/apt/periodic/*", "var/log/alternatives.log", "var/log/dpkg.log", "var/log/bootstrap.log"},
+		empty:  []string{"var/lib/apt/lists", "var/cache/apt/archives"}},
+	{Name: "logs", Reason: "written while packages were installed; hold times", walk: under("var/log/", isFile)},
+	{Name: "journal", Reason: "a journal's folder is named after a machine id", remove: []string{"var/log/journal/*", "run/log/*"}},
+	{Name: "account-backups", Reason: "shadow-utils keep the state before the last change",
+		remove: []string{"etc/passwd-", "etc/group-", "etc/shadow-", "etc/gshadow-", "etc/subuid-", "etc/subgid-", "etc/.pwd.lock"}},
+	{Name: "dpkg-backups", Reason: "dpkg and debconf keep the state before the last change",
+		remove: []string{"var/lib/dpkg/*-old", "var/cache/debconf/*-old", "var/lib/dpkg/lock", "var/lib/dpkg/lock-frontend", "var/lib/dpkg/triggers/Lock", "var/cache/debconf/tmp.ci/*", "var/backups/*"}},
+	{Name: "password-age", Reason: "shadow holds the day on which an account was made", edit: clampPasswordAge},
+	{Name: "machine-id", Reason: "names one machine; systemd makes a new one at first boot", truncate: []string{"etc/machine-id"}, remove: []string{"var/lib/dbus/machine-id"}},
+	{Name: "random-seed", Reason: "must differ between machines", remove: []string{"var/lib/systemd/random-seed", "var/lib/urandom/random-seed", "var/lib/systemd/credential.secret", "loader/random-seed"}},
+	{Name: "ssh-host-keys", Reason: "secrets that every copy of the image would share", remove: []string{"etc/ssh/ssh_host_*_key", "etc/ssh/ssh_host_*_key.pub"}},
+	{Name: "snakeoil", Reason: "a secret key that every copy of the image would share", remove: []string{"etc/ssl/private/ssl-cert-snakeoil.key", "etc/ssl/certs/ssl-cert-snakeoil.pem"}},
+	{Name: "host-files", Reason: "the build host's resolver and adjustments do not belong into the image", edit: dropHostFiles},
+	{Name: "ldconfig-cache", Reason: "holds inode numbers and times", remove: []string{"var/cache/ldconfig/aux-cache"}},
+	{Name: "man-cache", Reason: "a database with times, built again on demand", empty: []string{"var/cache/man"}},
+	{Name: "font-cache", Reason: "holds folders' times and random identifiers", empty: []string{"var/cache/fontconfig"}, walk: named("usr/share/fonts/", ".uuid")},
+	{Name: "icon-cache", Reason: "holds times, built again on demand", walk: named("usr/share/icons/", "icon-theme.cache")},
+	{Name: "python-bytecode", Reason: "holds the source's time; python makes it again or does without", walk: suffix(".pyc")},
+	{Name: "catalogue", Reason: "the journal's message database holds a seed; systemd makes it again", remove: []string{"var/lib/systemd/catalog/database"}},
+	{Name: "apt-autoremove", Reason: "written by a kernel's script from the host's running kernel", remove: []string{"etc/apt/apt.conf.d/01autoremove-kernels"}},
+	{Name: "appstream-cache", Reason: "binary caches with times", walk: suffix(".xb")},
+	{Name: "tex-formats", Reason: "hold the time at which they were dumped", walk: under("var/lib/texmf/", suffix(".fmt"))},
+	{Name: "perl-sax", Reason: "written in an order that varies", edit: sortSAX},
+	{Name: "temporary", Reason: "what scripts left behind", empty: []string{"tmp", "var/tmp", "run", "dev", "proc", "sys"}},
+	{Name: "empty-mountpoints", Reason: "left by the tools that built the tree", remove: []string{".dockerenv"}},
+}
+
+// Passes returns the names and reasons of all passes, in order.
+func Passes() (names, reasons []string) {
+	for _, p := range passes {
+		names, reasons = append(names, p.Name), append(reasons, p.Reason)
+	}
+	return names, reasons
+}
+
+func isFile(_ string, d fs.DirEntry) bool { return !d.IsDir() }
+
+func under(prefix string, match func(string, fs.DirEntry) bool) func(string, fs.DirEntry) bool {
+	return func(p string, d fs.DirEntry) bool { return strings.HasPrefix(p, prefix) && match(p, d) }
+}
+
+func named(prefix, name string) func(string, fs.DirEntry) bool {
+	return under(prefix, func(p string, d fs.DirEntry) bool { return !d.IsDir() && path.Base(p) == name })
+}
+
+func suffix(s string) func(string, fs.DirEntry) bool {
+	return func(p string, d fs.DirEntry) bool { return d.Type().IsRegular() && strings.HasSuffix(p, s) }
+}
+
+// dropHostFiles removes resolv.conf where it is a file, for a link into /run
+// is the image's own choice, and adjtime.
+func dropHostFiles(t *tree) error {
+	if st, err := t.root.Lstat("etc/resolv.conf"); err == nil && st.Mode().IsRegular() && !t.owned["etc/resolv.conf"] {
+		if err := t.delete("etc/resolv.conf"); err != nil {
+			return err
+		}
+	}
+	if _, err := t.root.Lstat("etc/adjtime"); err == nil {
+		return t.delete("etc/adjtime")
+	} else if !os.IsNotExist(err) {
+		return err
+	}
+	return nil
+}
