@@ -73,6 +73,7 @@ func Enter() (inside bool, code int, err error) {
 		if err := dieWithParent(); err != nil {
 			return false, 0, err
 		}
+		unix.Umask(0o022) // the caller's must not show
 		if err := unix.Setgroups(nil); err != nil {
 			return false, 0, fmt.Errorf("drop groups: %w", err)
 		}

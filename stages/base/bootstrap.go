@@ -8,6 +8,7 @@ import (
 	"path"
 
 	"github.com/isotrace/isotrace/internal/debroot"
+	"github.com/isotrace/isotrace/internal/sanitise"
 	"github.com/isotrace/isotrace/internal/stage"
 	"github.com/isotrace/isotrace/internal/tool"
 )
@@ -60,7 +61,7 @@ func bootstrap(ctx context.Context, w *stage.Work) error {
 			return err
 		}
 	}
-	return nil
+	return sanitise.Apply(ctx, dir, sanitise.Options{Epoch: w.Epoch, VaryingOnly: true, Log: w.Log})
 }
 
 // emptyDatabase makes the files that dpkg wants to find.

@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/sanitise"
 	"github.com/isotrace/isotrace/internal/stage"
 	"github.com/isotrace/isotrace/internal/tool"
 )
@@ -88,7 +89,11 @@ func run(ctx context.Context, w *stage.Work, p Params) (err error) {
 			return err
 		}
 	}
-	return nil
+	var own []string
+	for _, f := range p.Files {
+		own = append(own, f.To)
+	}
+	return sanitise.Apply(ctx, dir, sanitise.Options{Epoch: w.Epoch, VaryingOnly: true, Protect: own, Log: w.Log})
 }
 
 // customisation is a tree while it is changed. Reading and writing goes

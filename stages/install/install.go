@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/sanitise"
 	"github.com/isotrace/isotrace/internal/stage"
 	"github.com/isotrace/isotrace/internal/tool"
 )
@@ -70,7 +71,10 @@ func run(ctx context.Context, w *stage.Work, p Params) (err error) {
 	if err := in.forget(); err != nil {
 		return err
 	}
-	return in.check(p.Expect)
+	if err := in.check(p.Expect); err != nil {
+		return err
+	}
+	return sanitise.Apply(ctx, dir, sanitise.Options{Epoch: w.Epoch, VaryingOnly: true, Log: w.Log})
 }
 
 // installation is a tree while packages are installed into it.

@@ -13,6 +13,9 @@ import (
 type pass struct {
 	Name   string
 	Reason string
+	// varies tells that two builds would differ; the others keep the build from
+	// leaking into the image.
+	varies bool
 	// remove names files and folders to delete, as path.Match patterns with
 	// forward slashes, relative to the root.
 	remove []string
@@ -28,31 +31,31 @@ type pass struct {
 
 // passes are applied in this order.
 var passes = []pass{
-	{Name: "apt-state", Reason: "indexes, caches and logs of the installation's own apt runs",
+	{Name: "apt-state", varies: true, Reason: "indexes, caches and logs of the installation's own apt runs",
 		remove: []string{"var/cache/apt/*.bin", "var/log/apt/*", "var/lib/apt/periodic/*", "var/log/alternatives.log", "var/log/dpkg.log", "var/log/bootstrap.log"},
 		empty:  []string{"var/lib/apt/lists", "var/cache/apt/archives"}},
-	{Name: "logs", Reason: "written while packages were installed; hold times", walk: under("var/log/", isFile)},
-	{Name: "journal", Reason: "a journal's folder is named after a machine id", remove: []string{"var/log/journal/*", "run/log/*"}},
-	{Name: "account-backups", Reason: "shadow-utils keep the state before the last change",
+	{Name: "logs", varies: true, Reason: "written while packages were installed; hold times", walk: under("var/log/", isFile)},
+	{Name: "journal", varies: true, Reason: "a journal's folder is named after a machine id", remove: []string{"var/log/journal/*", "run/log/*"}},
+	{Name: "account-backups", varies: true, Reason: "shadow-utils keep the state before the last change",
 		remove: []string{"etc/passwd-", "etc/group-", "etc/shadow-", "etc/gshadow-", "etc/subuid-", "etc/subgid-", "etc/.pwd.lock"}},
 	{Name: "dpkg-backups", Reason: "dpkg and debconf keep the state before the last change",
 		remove: []string{"var/lib/dpkg/*-old", "var/cache/debconf/*-old", "var/lib/dpkg/lock", "var/lib/dpkg/lock-frontend", "var/lib/dpkg/triggers/Lock", "var/cache/debconf/tmp.ci/*", "var/backups/*"}},
-	{Name: "password-age", Reason: "shadow holds the day on which an account was made", edit: clampPasswordAge},
-	{Name: "machine-id", Reason: "names one machine; systemd makes a new one at first boot", truncate: []string{"etc/machine-id"}, remove: []string{"var/lib/dbus/machine-id"}},
-	{Name: "random-seed", Reason: "must differ between machines", remove: []string{"var/lib/systemd/random-seed", "var/lib/urandom/random-seed", "var/lib/systemd/credential.secret", "loader/random-seed"}},
-	{Name: "ssh-host-keys", Reason: "secrets that every copy of the image would share", remove: []string{"etc/ssh/ssh_host_*_key", "etc/ssh/ssh_host_*_key.pub"}},
-	{Name: "snakeoil", Reason: "a secret key that every copy of the image would share", remove: []string{"etc/ssl/private/ssl-cert-snakeoil.key", "etc/ssl/certs/ssl-cert-snakeoil.pem"}},
+	{Name: "password-age", varies: true, Reason: "shadow holds the day on which an account was made", edit: clampPasswordAge},
+	{Name: "machine-id", varies: true, Reason: "names one machine; systemd makes a new one at first boot", truncate: []string{"etc/machine-id"}, remove: []string{"var/lib/dbus/machine-id"}},
+	{Name: "random-seed", varies: true, Reason: "must differ between machines", remove: []string{"var/lib/systemd/random-seed", "var/lib/urandom/random-seed", "var/lib/systemd/credential.secret", "loader/random-seed"}},
+	{Name: "ssh-host-keys", varies: true, Reason: "secrets that every copy of the image would share", remove: []string{"etc/ssh/ssh_host_*_key", "etc/ssh/ssh_host_*_key.pub"}},
+	{Name: "snakeoil", varies: true, Reason: "a secret key that every copy of the image would share", remove: []string{"etc/ssl/private/ssl-cert-snakeoil.key", "etc/ssl/certs/ssl-cert-snakeoil.pem"}},
 	{Name: "host-files", Reason: "the build host's resolver and adjustments do not belong into the image", edit: dropHostFiles},
-	{Name: "ldconfig-cache", Reason: "holds inode numbers and times", remove: []string{"var/cache/ldconfig/aux-cache"}},
-	{Name: "man-cache", Reason: "a database with times, built again on demand", empty: []string{"var/cache/man"}},
-	{Name: "font-cache", Reason: "holds folders' times and random identifiers", empty: []string{"var/cache/fontconfig"}, walk: named("usr/share/fonts/", ".uuid")},
-	{Name: "icon-cache", Reason: "holds times, built again on demand", walk: named("usr/share/icons/", "icon-theme.cache")},
-	{Name: "python-bytecode", Reason: "holds the source's time; python makes it again or does without", walk: suffix(".pyc")},
-	{Name: "catalogue", Reason: "the journal's message database holds a seed; systemd makes it again", remove: []string{"var/lib/systemd/catalog/database"}},
-	{Name: "apt-autoremove", Reason: "written by a kernel's script from the host's running kernel", remove: []string{"etc/apt/apt.conf.d/01autoremove-kernels"}},
-	{Name: "appstream-cache", Reason: "binary caches with times", walk: suffix(".xb")},
-	{Name: "tex-formats", Reason: "hold the time at which they were dumped", walk: under("var/lib/texmf/", suffix(".fmt"))},
-	{Name: "perl-sax", Reason: "written in an order that varies", edit: sortSAX},
+	{Name: "ldconfig-cache", varies: true, Reason: "holds inode numbers and times", remove: []string{"var/cache/ldconfig/aux-cache"}},
+	{Name: "man-cache", varies: true, Reason: "a database with times, built again on demand", empty: []string{"var/cache/man"}},
+	{Name: "font-cache", varies: true, Reason: "holds folders' times and random identifiers", empty: []string{"var/cache/fontconfig"}, walk: named("usr/share/fonts/", ".uuid")},
+	{Name: "icon-cache", varies: true, Reason: "holds times, built again on demand", walk: named("usr/share/icons/", "icon-theme.cache")},
+	{Name: "python-bytecode", varies: true, Reason: "holds the source's time; python makes it again or does without", walk: suffix(".pyc")},
+	{Name: "catalogue", varies: true, Reason: "the journal's message database holds a seed; systemd makes it again", remove: []string{"var/lib/systemd/catalog/database"}},
+	{Name: "apt-autoremove", varies: true, Reason: "written by a kernel's script from the host's running kernel", remove: []string{"etc/apt/apt.conf.d/01autoremove-kernels"}},
+	{Name: "appstream-cache", varies: true, Reason: "binary caches with times", walk: suffix(".xb")},
+	{Name: "tex-formats", varies: true, Reason: "hold the time at which they were dumped", walk: under("var/lib/texmf/", suffix(".fmt"))},
+	{Name: "perl-sax", varies: true, Reason: "written in an order that varies", edit: sortSAX},
 	{Name: "temporary", Reason: "what scripts left behind", empty: []string{"tmp", "var/tmp", "run", "dev", "proc", "sys"}},
 	{Name: "empty-mountpoints", Reason: "left by the tools that built the tree", remove: []string{".dockerenv"}},
 }

@@ -1,0 +1,283 @@
+package sanitise
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/isotrace/isotrace/internal/epoch"
+)
+
+// Options say which passes run.
+type Options struct {
+	Epoch epoch.Epoch
+	// Keep names passes that are left out.
+	Keep []string
+	// Protect names paths that the project itself put there; no pass touches them.
+	Protect []string
+	// VaryingOnly leaves out the passes that only keep the build from leaking:
+	// it is for the stages before the last, whose trees must be the same in
+	// every build but may still hold what the next stage needs.
+	VaryingOnly bool
+	// Log is told what changes and why.
+	Log io.Writer
+}
+
+// tree is a root tree in the hands of a pass. All access goes through an
+// os.Root: a link in the tree cannot lead a pass out of it.
+type tree struct {
+	root  *os.Root
+	epoch epoch.Epoch
+	owned map[string]bool
+	log   io.Writer
+}
+
+// Apply runs the passes on the root tree at dir.
+func Apply(ctx context.Context, dir string, o Options) (err error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, root.Close()) }()
+	t := &tree{root: root, epoch: o.Epoch, owned: map[string]bool{}, log: o.Log}
+	for _, path := range o.Protect {
+		t.owned[strings.TrimPrefix(path, "/")] = true
+	}
+	for _, ps := range passes {
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		if slices.Contains(o.Keep, ps.Name) || o.VaryingOnly && !ps.varies {
+			continue
+		}
+		if _, err := fmt.Fprintf(o.Log, "pass %s: %s\n", ps.Name, ps.Reason); err != nil {
+			return err
+		}
+		if err := t.apply(ps); err != nil {
+			return fmt.Errorf("pass %s: %w", ps.Name, err)
+		}
+	}
+	return nil
+}
+
+func (t *tree) apply(p pass) error {
+	for _, pattern := range p.remove {
+		if err := t.removeMatching(pattern); err != nil {
+			return err
+		}
+	}
+	for _, dir := range p.empty {
+		if err := t.removeMatching(dir + "/*"); err != nil {
+			return err
+		}
+	}
+	for _, name := range p.truncate {
+		if err := t.truncate(name); err != nil {
+			return err
+		}
+	}
+	if p.walk != nil {
+		if err := t.removeWalking(p.walk); err != nil {
+			return err
+		}
+	}
+	if p.edit != nil {
+		return p.edit(t)
+	}
+	return nil
+}
+
+func (t *tree) delete(name string) error {
+	if t.owned[name] {
+		return nil
+	}
+	if _, err := fmt.Fprintf(t.log, "  removed /%s\n", name); err != nil {
+		return err
+	}
+	return t.root.RemoveAll(name)
+}
+
+// removeMatching deletes what matches, without following a link in the last
+// folder: /run may be one.
+func (t *tree) removeMatching(pattern string) error {
+	dir, last := path.Split(pattern)
+	dir = strings.TrimSuffix(dir, "/")
+	if dir == "" {
+		dir = "."
+	}
+	st, err := t.root.Lstat(dir)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !st.IsDir() {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	entries, err := fs.ReadDir(t.root.FS(), dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		ok, err := path.Match(last, e.Name())
+		if err != nil {
+			return err
+		}
+		if ok {
+			if err := t.delete(path.Join(dir, e.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (t *tree) removeWalking(match func(string, fs.DirEntry) bool) error {
+	var found []string
+	err := fs.WalkDir(t.root.FS(), ".", func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if p != "." && match(p, d) {
+			found = append(found, p)
+			if d.IsDir() {
+				return fs.SkipDir
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, p := range found {
+		if err := t.delete(p); err != nil {
+			return err
+		}
+		// python leaves folders that hold nothing but bytecode.
+		if dir := path.Dir(p); path.Base(dir) == "__pycache__" {
+			if left, err := fs.ReadDir(t.root.FS(), dir); err == nil && len(left) == 0 {
+				if err := t.delete(dir); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+func (t *tree) truncate(name string) error {
+	st, err := t.root.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil || !st.Mode().IsRegular() || st.Size() == 0 {
+		return err
+	}
+	return t.rewrite(name, nil)
+}
+
+const maxEdited = 16 << 20
+
+func (t *tree) read(name string) (_ []byte, err error) {
+	f, err := t.root.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	b, err := io.ReadAll(io.LimitReader(f, maxEdited+1))
+	if err == nil && len(b) > maxEdited {
+		err = fmt.Errorf("/%s: longer than %d bytes", name, maxEdited)
+	}
+	return b, err
+}
+
+// rewrite changes a file's content and nothing else about it.
+func (t *tree) rewrite(name string, b []byte) (err error) {
+	if _, err := fmt.Fprintf(t.log, "  rewrote /%s\n", name); err != nil {
+		return err
+	}
+	f, err := t.root.OpenFile(name, os.O_WRONLY|os.O_TRUNC, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	_, err = f.Write(b)
+	return err
+}
+
+// clampPasswordAge sets the day of the last password change, the third field
+// of shadow(5), to the epoch's where it is later.
+func clampPasswordAge(t *tree) error {
+	st, err := t.root.Lstat("etc/shadow")
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !st.Mode().IsRegular() {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	before, err := t.read("etc/shadow")
+	if err != nil {
+		return err
+	}
+	day := int64(t.epoch) / 86400
+	var after bytes.Buffer
+	for line := range strings.Lines(string(before)) {
+		f := strings.Split(line, ":")
+		if len(f) > 2 {
+			if n, err := strconv.ParseInt(f[2], 10, 64); err == nil && n > day {
+				f[2] = strconv.FormatInt(day, 10)
+			}
+		}
+		after.WriteString(strings.Join(f, ":"))
+	}
+	if bytes.Equal(before, after.Bytes()) {
+		return nil
+	}
+	return t.rewrite("etc/shadow", after.Bytes())
+}
+
+// sortSAX orders the features within each section of perl's registry of XML
+// parsers, which comes out of a hash in any order.
+func sortSAX(t *tree) error {
+	const name = "etc/perl/XML/SAX/ParserDetails.ini"
+	st, err := t.root.Lstat(name)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !st.Mode().IsRegular() {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	before, err := t.read(name)
+	if err != nil {
+		return err
+	}
+	if after := sortSections(string(before)); after != string(before) {
+		return t.rewrite(name, []byte(after))
+	}
+	return nil
+}
+
+// sortSections sorts the runs of lines between "[section]" lines and blank ones.
+func sortSections(text string) string {
+	var out, run []string
+	flush := func() {
+		slices.Sort(run)
+		out, run = append(out, run...), nil
+	}
+	for line := range strings.Lines(text) {
+		if strings.HasPrefix(line, "[") || strings.TrimSpace(line) == "" {
+			flush()
+			out = append(out, line)
+			continue
+		}
+		run = append(run, line)
+	}
+	flush()
+	return strings.Join(out, "")
+}
