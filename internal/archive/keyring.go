@@ -129,7 +129,12 @@ func (k *Keyring) VerifyInline(data []byte, name string, now time.Time) (text []
 	if err != nil {
 		return nil, nil, err
 	}
-	return append(block.Plaintext, '\n'), signers, nil
+	// The last line end belongs to the armor, not to the text.
+	text = block.Plaintext
+	if !bytes.HasSuffix(text, []byte{'\n'}) {
+		text = append(text, '\n')
+	}
+	return text, signers, nil
 }
 
 // VerifyDetached checks data against a signature in a file of its own, such as

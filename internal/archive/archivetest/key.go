@@ -111,3 +111,37 @@ func SignDetached(t testing.TB, text []byte, at time.Time, keys ...*Key) []byte 
 func signing(at time.Time) *packet.Config {
 	return &packet.Config{DefaultHash: crypto.SHA512, Time: func() time.Time { return at }}
 }
+
+// Private returns the private key without armor.
+func (k *Key) Private() []byte {
+	k.t.Helper()
+	var b bytes.Buffer
+	if err := k.entity.SerializePrivate(&b, nil); err != nil {
+		k.t.Fatalf("write key: %v", err)
+	}
+	return b.Bytes()
+}
+
+// SignBlindly makes a detached signature, without armor, by whatever hash and
+// a key that may have expired or been revoked.
+func SignBlindly(t testing.TB, text []byte, at time.Time, h crypto.Hash, k *Key) []byte {
+	t.Helper()
+	id := k.entity.PrimaryKey.KeyId
+	sig := &packet.Signature{
+		Version: 4, SigType: packet.SigTypeBinary, PubKeyAlgo: k.entity.PrimaryKey.PubKeyAlgo,
+		Hash: h, CreationTime: at, IssuerKeyId: &id,
+	}
+	hash := h.New()
+	hash.Write(text)
+	var b bytes.Buffer
+	// A salt in a notation is not defined for SHA-1.
+	salted := false
+	err := sig.Sign(hash, k.entity.PrivateKey, &packet.Config{NonDeterministicSignaturesViaNotation: &salted})
+	if err == nil {
+		err = sig.Serialize(&b)
+	}
+	if err != nil {
+		t.Fatalf("sign: %v", err)
+	}
+	return b.Bytes()
+}
