@@ -35,19 +35,31 @@ func ReadKeyring(name string, data []byte) (*Keyring, error) {
 	if len(data) > maxKeyring {
 		return nil, fault.New(fault.Usage, hint, "keyring %s: has %d bytes; at most %d are allowed", name, len(data), maxKeyring)
 	}
-	k := &Keyring{name: name}
-	if !bytes.Contains(data, []byte("-----BEGIN PGP")) {
-		return k, k.add(bytes.NewReader(data), hint)
+	binary, err := Dearmor(name, data)
+	if err != nil {
+		return nil, err
 	}
-	// A file may hold several armored blocks, as apt allows.
+	k := &Keyring{name: name}
+	return k, k.add(bytes.NewReader(binary), hint)
+}
+
+// Dearmor returns public keys without their armor. A file may hold several
+// armored blocks, as apt allows; one that has none comes back as it is.
+func Dearmor(name string, data []byte) ([]byte, error) {
+	const hint = "name a file of OpenPGP public keys, armored or binary"
+	begin := []byte("-----BEGIN PGP")
+	if !bytes.Contains(data, begin) {
+		return data, nil
+	}
+	var binary []byte
 	for rest := data; ; {
-		i := bytes.Index(rest, []byte("-----BEGIN PGP"))
+		i := bytes.Index(rest, begin)
 		if i < 0 {
-			return k, nil
+			return binary, nil
 		}
 		rest = rest[i:]
 		end := len(rest)
-		if j := bytes.Index(rest[1:], []byte("-----BEGIN PGP")); j >= 0 {
+		if j := bytes.Index(rest[1:], begin); j >= 0 {
 			end = j + 1
 		}
 		block, err := armor.Decode(bytes.NewReader(rest[:end]))
@@ -57,9 +69,11 @@ func ReadKeyring(name string, data []byte) (*Keyring, error) {
 		if block.Type != openpgp.PublicKeyType {
 			return nil, fault.New(fault.Usage, hint, "keyring %s: holds a %s", name, strings.ToLower(block.Type))
 		}
-		if err := k.add(block.Body, hint); err != nil {
-			return nil, err
+		body, err := io.ReadAll(io.LimitReader(block.Body, maxKeyring))
+		if err != nil {
+			return nil, fault.New(fault.Usage, hint, "keyring %s: %w", name, err)
 		}
+		binary = append(binary, body...)
 		rest = rest[end:]
 	}
 }

@@ -25,6 +25,8 @@ type Release struct {
 	Architectures []string
 	Components    []string
 	AcquireByHash bool
+	// NotAutomatic and ButAutomaticUpgrades bear on apt's choice, as in backports.
+	NotAutomatic, ButAutomaticUpgrades bool
 	// NoPackagesForAll is true where the index of each architecture holds the
 	// packages for all, whether or not there is an index of these alone.
 	NoPackagesForAll bool
@@ -53,14 +55,15 @@ func ParseRelease(text []byte, name string) (*Release, error) {
 		return nil, err
 	}
 	r := &Release{
-		Origin:           s.Get("Origin"),
-		Label:            s.Get("Label"),
-		Suite:            s.Get("Suite"),
-		Codename:         s.Get("Codename"),
-		Version:          s.Get("Version"),
-		Architectures:    s.Words("Architectures"),
-		Components:       s.Words("Components"),
-		AcquireByHash:    s.Get("Acquire-By-Hash") == "yes",
+		Origin:        s.Get("Origin"),
+		Label:         s.Get("Label"),
+		Suite:         s.Get("Suite"),
+		Codename:      s.Get("Codename"),
+		Version:       s.Get("Version"),
+		Architectures: s.Words("Architectures"),
+		Components:    s.Words("Components"),
+		AcquireByHash: s.Get("Acquire-By-Hash") == "yes",
+		NotAutomatic:  s.Get("NotAutomatic") == "yes", ButAutomaticUpgrades: s.Get("ButAutomaticUpgrades") == "yes",
 		NoPackagesForAll: slices.Contains(s.Words("No-Support-for-Architecture-all"), "Packages"),
 	}
 	if r.Suite == "" && r.Codename == "" {

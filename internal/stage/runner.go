@@ -80,7 +80,9 @@ func (r *Runner) Run(ctx context.Context, g *Graph, goals ...Handle) (map[string
 	for _, n := range x.nodes {
 		group.Go(func() error {
 			if err := x.settle(gctx, n); err != nil {
-				x.tell(n.Name, StateFailed)
+				if gctx.Err() == nil { // it is the first; the others only stop
+					x.tell(n.Name, StateFailed)
+				}
 				return fmt.Errorf("stage %s: %w", n.Name, err)
 			}
 			close(n.ready)

@@ -27,20 +27,24 @@ type Fetcher func(ctx context.Context, store *artifact.Store, items []Item, prog
 // The sets that the stage gives.
 const (
 	Archives = "archives" // signed Release files and the indexes they name
-	Target   = "target"   // packages inside the image
+	Base     = "base"     // packages of the minimal system, or the base image's blobs
+	Target   = "target"   // packages added to it
 	Boot     = "boot"     // packages that boot it
 	Tools    = "tools"    // packages that build it
 )
+
+// ImageRepository stands for the base image in the items.
+const ImageRepository = "image"
 
 // Stage takes the lock's items and gives them as sets, each file under
 // REPOSITORY/PATH.
 func Stage(lock stage.Material, items []Item, fetch Fetcher) stage.Stage {
 	s := stage.Stage{
 		Name: "fetch", Version: 1, Params: items,
-		Takes: "lock", Gives: ".debs and signed indexes, each checked by digest",
+		Takes: "lock", Gives: ".debs, base image and signed indexes, each checked by digest",
 		Materials: []stage.Material{lock},
 	}
-	for _, name := range []string{Archives, Target, Boot, Tools} {
+	for _, name := range []string{Archives, Base, Target, Boot, Tools} {
 		s.Outputs = append(s.Outputs, stage.Output{Name: name, Kind: stage.KindSet})
 	}
 	s.Run = func(ctx context.Context, w *stage.Work) error {

@@ -81,3 +81,23 @@ func (l *limited) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+// magics are the first bytes of each format.
+var magics = []struct{ format, magic string }{
+	{"gz", "\x1f\x8b"}, {"xz", "\xfd7zXZ\x00"}, {"zst", "\x28\xb5\x2f\xfd"},
+}
+
+// Detect tells the compression of what r holds by its first bytes, and leaves
+// them to be read.
+func Detect(r *bufio.Reader) (string, error) {
+	head, err := r.Peek(6)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", err
+	}
+	for _, m := range magics {
+		if strings.HasPrefix(string(head), m.magic) {
+			return m.format, nil
+		}
+	}
+	return "", nil
+}

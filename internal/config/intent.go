@@ -1,0 +1,37 @@
+package config
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/isotrace/isotrace/internal/artifact"
+)
+
+// Intent returns the digest of the part of the config that decides which
+// content is locked. A lock belongs to every config with its intent: the boot
+// menu or the overlay may change without it.
+func (c *Config) Intent() (artifact.Digest, error) {
+	names := make([]string, len(c.Packages))
+	for i, p := range c.Packages {
+		names[i] = p.Name
+	}
+	slices.Sort(names)
+	b, err := json.Marshal(struct {
+		Format       int       `json:"format"`
+		Architecture string    `json:"architecture"`
+		Base         Base      `json:"base"`
+		Archives     []Archive `json:"archives"`
+		Boot         []Archive `json:"boot"`
+		Tools        []Archive `json:"tools"`
+		Live         string    `json:"live"`
+		Packages     []string  `json:"packages"`
+		Recommends   bool      `json:"recommends"`
+		Memtest      bool      `json:"memtest"`
+		Epoch        string    `json:"epoch"`
+	}{1, c.Architecture, c.Base, c.Archives, c.BootArchives(), c.ToolArchives(), c.Live, names, c.Recommends, c.Boot.WithMemtest(), c.Epoch})
+	if err != nil {
+		return "", fmt.Errorf("digest of the config: %w", err)
+	}
+	return artifact.HashBytes(b), nil
+}

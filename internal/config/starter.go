@@ -1,0 +1,49 @@
+package config
+
+import "fmt"
+
+// Starter is a commented config for isotrace init.
+func Starter(name, suite string) string { return fmt.Sprintf(starter, name, suite) }
+
+const starter = `# What the image shall be. isotrace lock turns it into exact content,
+# isotrace build makes the image from that.
+# Every key: docs/isotrace.schema.json
+name: %[1]s
+release: "0.1.0"
+
+# What packages are added to: a minimal system of a suite, or an image:
+#   base: {image: "debian:%[2]s@sha256:..."}   of a registry
+#   base: {oci: DIR}                          an OCI image layout
+#   base: {archive: FILE}                     a file written by docker save
+base: {bootstrap: %[2]s}
+
+# Where packages come from. A mirror's address is taken from "mirrors" here,
+# --mirror, ISOTRACE_MIRROR or the host's apt sources, in that order.
+archives:
+  - {suite: %[2]s, components: [main], signed-by: keys/debian-archive.asc}
+  - {suite: %[2]s-updates, components: [main], signed-by: keys/debian-archive.asc}
+  - {suite: %[2]s-security, components: [main], signed-by: keys/debian-archive.asc}
+
+live: live-boot # or casper, on Ubuntu
+
+packages:
+  - linux-image-amd64
+  - live-boot
+  - systemd-sysv
+  # With what it is there for, in the words of your own requirements:
+  # - {name: openssh-server, requirements: [HLR-12]}
+
+# The project's own files: FROM is below this folder, TO is in the image.
+# overlay:
+#   - {from: files/, to: /}
+
+hostname: %[1]s
+# locale: en_GB.UTF-8        # needs the package locales
+# timezone: Europe/Paris     # needs the package tzdata
+# users:
+#   - {name: operator, groups: [sudo], password-hash: "..."} # openssl passwd -6
+
+boot:
+  serial: true # show the menu on the first serial port, too
+  parameters: [console=tty0, "console=ttyS0,115200"]
+`

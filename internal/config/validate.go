@@ -1,0 +1,309 @@
+package config
+
+import (
+	"fmt"
+	"maps"
+	"net/url"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/isotrace/isotrace/internal/archive"
+	"github.com/isotrace/isotrace/internal/artifact"
+	"github.com/isotrace/isotrace/internal/epoch"
+	"github.com/isotrace/isotrace/internal/sanitise"
+)
+
+var (
+	nameForm     = regexp.MustCompile(`^[a-z0-9][a-z0-9._+-]{0,63}$`)
+	releaseForm  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+~-]{0,63}$`)
+	repoForm     = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+-]*$`)
+	hostForm     = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+	localeForm   = regexp.MustCompile(`^[A-Za-z]{1,8}(_[A-Z]{2})?(\.[A-Za-z0-9-]+)?(@[a-z]+)?$`)
+	zoneForm     = regexp.MustCompile(`^[A-Za-z0-9+_-]+(/[A-Za-z0-9+_-]+){0,2}$`)
+	keyboardForm = regexp.MustCompile(`^[a-z]{2,12}$`)
+	userForm     = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,31}$`)
+	hashForm     = regexp.MustCompile(`^[$_.*!A-Za-z0-9/,=+-]{1,200}$`)
+	sshKeyForm   = regexp.MustCompile(`^[a-z0-9@.-]+ [A-Za-z0-9+/=]+( [^\x00-\x1f]*)?$`)
+	idForm       = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}$`)
+	titleForm    = regexp.MustCompile(`^[^\x00-\x1f"'$\\` + "`" + `]{1,80}$`)
+	kernelForm   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._,:=/@+%-]{0,200}$`)
+	modeForm     = regexp.MustCompile(`^[0-7]{3,4}$`)
+)
+
+// rule is one demand on one value.
+type rule struct {
+	path string
+	ok   bool
+	hint string
+	want string
+}
+
+func (f *file) validate(c *Config) error {
+	rules := []rule{
+		{"name", nameForm.MatchString(c.Name), "the image is called NAME.iso", "want lower-case letters, digits, and . _ + - inside"},
+		{"release", releaseForm.MatchString(c.Release), `such as release: "1.0.0"`, "want letters, digits and . _ + ~ -"},
+		{"title", titleForm.MatchString(c.Title), "", "want at most 80 characters, without quotes, $, ` and \\"},
+		{"architecture", c.Architecture == "amd64", "amd64 is the only architecture so far", fmt.Sprintf("%q is not supported", c.Architecture)},
+		{"live", c.Live == "live-boot" || c.Live == "casper", "live-boot is Debian's, casper is Ubuntu's", fmt.Sprintf("%q is neither live-boot nor casper", c.Live)},
+		{"hostname", c.Hostname == "" || hostForm.MatchString(c.Hostname), "", "want a host name: lower-case letters, digits and -"},
+		{"locale", c.Locale == "" || localeForm.MatchString(c.Locale), "such as en_GB.UTF-8", fmt.Sprintf("%q is no locale", c.Locale)},
+		{"timezone", c.Timezone == "" || zoneForm.MatchString(c.Timezone), "such as Europe/Paris", fmt.Sprintf("%q is no time zone", c.Timezone)},
+		{"keyboard", c.Keyboard == "" || keyboardForm.MatchString(c.Keyboard), "such as gb", fmt.Sprintf("%q is no XKB layout", c.Keyboard)},
+		{"root-password-hash", c.RootPasswordHash == "" || hashForm.MatchString(c.RootPasswordHash), "openssl passwd -6 makes one", "want a crypt(5) hash"},
+		{"boot.timeout", *c.Boot.Timeout >= 0 && *c.Boot.Timeout <= 3600, "", "want 0 to 3600 seconds"},
+	}
+	for i, l := range c.Locales {
+		rules = append(rules, rule{at("locales", i), localeForm.MatchString(l), "such as en_GB.UTF-8", fmt.Sprintf("%q is no locale", l)})
+	}
+	for i, p := range c.Boot.Parameters {
+		rules = append(rules, rule{at("boot.parameters", i), kernelForm.MatchString(p), "one parameter an entry", fmt.Sprintf("%q is no kernel parameter", p)})
+	}
+	for i, o := range c.Outputs {
+		rules = append(rules, rule{at("outputs", i), o == "iso", "iso is the only output so far", fmt.Sprintf("%q is not known", o)})
+	}
+	names, _ := sanitise.Passes()
+	for i, k := range c.Sanitise.Keep {
+		rules = append(rules, rule{at("sanitise.keep", i), slices.Contains(names, k), "passes: " + strings.Join(names, ", "), fmt.Sprintf("there is no pass %q", k)})
+	}
+	for _, r := range rules {
+		if !r.ok {
+			return f.errorAt(r.path, r.hint, "%s", r.want)
+		}
+	}
+	for _, check := range []func(*Config) error{f.base, f.archives, f.mirrors, f.packages, f.sources, f.users, f.squashfs, f.epoch} {
+		if err := check(c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keyed is a list and the key it stands under.
+type keyed[T any] struct {
+	key  string
+	list []T
+}
+
+func at(path string, i int) string { return fmt.Sprintf("%s[%d]", path, i) }
+
+func (f *file) base(c *Config) error {
+	set := 0
+	for _, s := range []string{c.Base.Bootstrap, c.Base.Image, c.Base.OCI, c.Base.Archive} {
+		if s != "" {
+			set++
+		}
+	}
+	if set != 1 {
+		return f.errorAt("base", "such as base: {bootstrap: trixie}", "want exactly one of bootstrap, image, oci and archive")
+	}
+	if c.Base.Digest != "" {
+		if _, err := artifact.ParseDigest(c.Base.Digest); err != nil {
+			return f.errorAt("base.digest", "", "%w", err)
+		}
+		if c.Base.Bootstrap != "" {
+			return f.errorAt("base.digest", "only images have one", "a bootstrap has no digest")
+		}
+	}
+	if c.Base.Bootstrap != "" && !slices.ContainsFunc(c.Archives, func(a Archive) bool { return a.Suite == c.Base.Bootstrap }) {
+		return f.errorAt("base.bootstrap", "list the suite under archives", "%q is no suite of the archives", c.Base.Bootstrap)
+	}
+	return nil
+}
+
+func (f *file) archives(c *Config) error {
+	for _, k := range []keyed[Archive]{{"archives", c.Archives}, {"boot.archives", c.Boot.Archives}, {"tools.archives", c.Tools.Archives}} {
+		seen := map[string]bool{}
+		for i, a := range k.list {
+			here := at(k.key, i)
+			if err := archive.ValidatePath(a.Suite); err != nil || strings.HasSuffix(a.Suite, "/") {
+				return f.errorAt(here+".suite", "a suite or codename, such as trixie", "%q is no suite", a.Suite)
+			}
+			if a.Repository != "" && !repoForm.MatchString(a.Repository) {
+				return f.errorAt(here+".repository", "the last element of the mirror's address, such as debian", "%q is no name", a.Repository)
+			}
+			if len(a.Components) == 0 {
+				return f.errorAt(here+".components", "such as components: [main]", "want at least one")
+			}
+			for j, comp := range a.Components {
+				if err := archive.ValidatePath(comp); err != nil {
+					return f.errorAt(at(here+".components", j), "", "%q is no component", comp)
+				}
+			}
+			if err := local(a.SignedBy); err != nil {
+				return f.errorAt(here+".signed-by", "the OpenPGP keys that may sign the suite, in a file of the project", "%w", err)
+			}
+			id := a.Repo() + " " + a.Suite
+			if seen[id] {
+				return f.errorAt(here, "list all its components in one entry", "%s %s is listed twice", a.Repo(), a.Suite)
+			}
+			seen[id] = true
+		}
+	}
+	return nil
+}
+
+func (f *file) mirrors(c *Config) error {
+	for _, repo := range slices.Sorted(maps.Keys(c.Mirrors)) {
+		for i, uri := range c.Mirrors[repo] {
+			u, err := url.Parse(uri)
+			if err != nil || !slices.Contains([]string{"http", "https", "file"}, u.Scheme) {
+				return f.errorAt(at("mirrors."+repo, i), "", "want an http, https or file address")
+			}
+			if u.User != nil {
+				return f.errorAt(at("mirrors."+repo, i), "use ISOTRACE_MIRROR or --mirror for an address with a password", "an address in the config must not hold a password")
+			}
+		}
+	}
+	return nil
+}
+
+func (f *file) packages(c *Config) error {
+	seen := map[string]bool{}
+	for i, p := range c.Packages {
+		name, version, pinned := strings.Cut(p.Name, "=")
+		if err := archive.ValidatePackageName(name); err != nil {
+			return f.errorAt(at("packages", i), "", "%w", err)
+		}
+		if pinned {
+			if err := archive.ValidateVersion(version); err != nil {
+				return f.errorAt(at("packages", i), "", "%w", err)
+			}
+		}
+		if seen[name] {
+			return f.errorAt(at("packages", i), "", "%s is listed twice", name)
+		}
+		seen[name] = true
+		if err := f.requirements(at("packages", i), p.Requirements); err != nil {
+			return err
+		}
+	}
+	for _, k := range []keyed[string]{{"remove", c.Remove}, {"manifest.live-only", c.Manifest.LiveOnly}} {
+		for i, name := range k.list {
+			if err := archive.ValidatePackageName(name); err != nil {
+				return f.errorAt(at(k.key, i), "", "%w", err)
+			}
+		}
+	}
+	return nil
+}
+
+func (f *file) requirements(here string, ids []string) error {
+	for i, id := range ids {
+		if !idForm.MatchString(id) {
+			return f.errorAt(at(here+".requirements", i), "such as HLR-12", "%q is no identifier", id)
+		}
+	}
+	return nil
+}
+
+func (f *file) sources(c *Config) error {
+	for _, k := range []keyed[Source]{{"preseed", c.Preseed}, {"scripts", c.Scripts}} {
+		for i, s := range k.list {
+			if err := local(s.From); err != nil {
+				return f.errorAt(at(k.key, i), "a path below the project's folder", "%w", err)
+			}
+			if err := f.requirements(at(k.key, i), s.Requirements); err != nil {
+				return err
+			}
+		}
+	}
+	if c.Boot.Menu != "" {
+		if err := local(c.Boot.Menu); err != nil {
+			return f.errorAt("boot.menu", "a path below the project's folder", "%w", err)
+		}
+	}
+	for i, o := range c.Overlay {
+		here := at("overlay", i)
+		if err := local(o.From); err != nil {
+			return f.errorAt(here+".from", "a path below the project's folder", "%w", err)
+		}
+		if !strings.HasPrefix(o.To, "/") || strings.ContainsRune(o.To, 0) || strings.Contains(o.To, "/../") || path.Base(o.To) == ".." {
+			return f.errorAt(here+".to", "such as /etc/motd", "want an absolute path in the image")
+		}
+		if o.Mode != "" && !modeForm.MatchString(o.Mode) {
+			return f.errorAt(here+".mode", `such as mode: "0600"`, "%q is no octal mode", o.Mode)
+		}
+		if o.UID < 0 || o.UID > 65535 || o.GID < 0 || o.GID > 65535 {
+			return f.errorAt(here, "", "uid and gid lie between 0 and 65535")
+		}
+		if err := f.requirements(here, o.Requirements); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// local refuses paths that lead out of the project's folder.
+func local(p string) error {
+	if p == "" {
+		return fmt.Errorf("no path is given")
+	}
+	if strings.ContainsAny(p, "\x00\n") || !filepath.IsLocal(p) {
+		return fmt.Errorf("%q leads out of the project's folder", p)
+	}
+	return nil
+}
+
+func (f *file) users(c *Config) error {
+	for i, u := range c.Users {
+		here := at("users", i)
+		if !userForm.MatchString(u.Name) || u.Name == "root" {
+			return f.errorAt(here+".name", "lower-case letters, digits, _ and -; root has root-password-hash", "%q is no name for an account", u.Name)
+		}
+		if u.UID < 0 || u.UID > 59999 {
+			return f.errorAt(here+".uid", "", "want 1 to 59999")
+		}
+		if u.PasswordHash != "" && !hashForm.MatchString(u.PasswordHash) {
+			return f.errorAt(here+".password-hash", "openssl passwd -6 makes one", "want a crypt(5) hash")
+		}
+		if strings.ContainsAny(u.Comment, ":\n\x00,") {
+			return f.errorAt(here+".comment", "", "must not hold a colon, comma or line feed")
+		}
+		if u.Shell != "" && (!path.IsAbs(u.Shell) || strings.ContainsAny(u.Shell, ":\n\x00")) {
+			return f.errorAt(here+".shell", "such as /bin/bash", "want an absolute path")
+		}
+		for j, g := range u.Groups {
+			if !userForm.MatchString(g) {
+				return f.errorAt(at(here+".groups", j), "", "%q is no name for a group", g)
+			}
+		}
+		for j, k := range u.SSHKeys {
+			if !sshKeyForm.MatchString(k) {
+				return f.errorAt(at(here+".ssh-keys", j), "one line of an authorized_keys file, without options", "is no public key")
+			}
+		}
+		if err := f.requirements(here, u.Requirements); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *file) squashfs(c *Config) error {
+	highest, ok := map[string]int{"zstd": 22, "gzip": 9, "xz": 0}[c.Squashfs.Compression]
+	if !ok {
+		return f.errorAt("squashfs.compression", "zstd is fast, xz is small, gzip is what old kernels read", "%q is none of zstd, gzip and xz", c.Squashfs.Compression)
+	}
+	if l := c.Squashfs.Level; l < 0 || l > highest {
+		return f.errorAt("squashfs.level", "", "want 1 to %s for %s", strconv.Itoa(highest), c.Squashfs.Compression)
+	}
+	return nil
+}
+
+func (f *file) epoch(c *Config) error {
+	if c.Epoch == "" {
+		return nil
+	}
+	t, ok := c.EpochTime()
+	if !ok {
+		return f.errorAt("epoch", `such as epoch: "2026-01-31T12:00:00Z"`, "%q is no RFC 3339 time", c.Epoch)
+	}
+	if err := epoch.Epoch(t.Unix()).Validate(); err != nil {
+		return f.errorAt("epoch", "", "%w", err)
+	}
+	return nil
+}

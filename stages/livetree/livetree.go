@@ -1,0 +1,282 @@
+// Package livetree lays out the tree of the medium: kernel, initial RAM file
+// system, squashfs, manifests, boot menu and checksums.
+package livetree
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/md5" // md5sum.txt is what casper and live-boot check
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/isotrace/isotrace/internal/archive"
+	"github.com/isotrace/isotrace/internal/artifact"
+	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/stage"
+)
+
+// Output is the set of the medium's files, by path.
+const Output = "tree"
+
+// Paths on the medium.
+const (
+	BIOSImage = "boot/grub/bios.img" // patched by xorriso: no checksum file can name it
+	Checksums = "md5sum.txt"
+)
+
+// Params name the product and how it boots.
+type Params struct {
+	Name         string   `json:"name"`
+	Title        string   `json:"title"`
+	Release      string   `json:"release"`
+	Architecture string   `json:"architecture"`
+	Live         string   `json:"live"` // live-boot or casper
+	Parameters   []string `json:"parameters,omitempty"`
+	Timeout      int      `json:"timeout"`
+	Serial       bool     `json:"serial"`
+}
+
+// Marker is the path by which GRUB knows the medium.
+func Marker(name, release string) string { return "/.disk/isotrace/" + name + "_" + release }
+
+// Inputs are what the medium holds.
+type Inputs struct {
+	Root     stage.Tree
+	Squashfs stage.File
+	// Manifests go to casper/filesystem.NAME.
+	Manifests map[string]stage.File
+	BIOS, EFI stage.File
+	Memtest   stage.Set
+	// Menu is the template of grub.cfg; the built-in one when nil.
+	Menu *stage.Material
+}
+
+// Stage takes all that the medium holds and gives its tree.
+func Stage(in Inputs, p Params) stage.Stage {
+	s := stage.Stage{
+		Name: "livetree", Version: 1, Params: p,
+		Takes: "kernel, initrd, squashfs, manifests, boot parts", Gives: "the medium's tree with grub.cfg, md5sum.txt and .disk/",
+		Inputs: []stage.Input{
+			{Name: "root", From: in.Root}, {Name: "squashfs", From: in.Squashfs}, {Name: "bios", From: in.BIOS},
+			{Name: "efi", From: in.EFI}, {Name: "memtest", From: in.Memtest},
+		},
+		Outputs: []stage.Output{{Name: Output, Kind: stage.KindSet}},
+	}
+	names := make([]string, 0, len(in.Manifests))
+	for name := range in.Manifests {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		s.Inputs = append(s.Inputs, stage.Input{Name: name, From: in.Manifests[name]})
+	}
+	menu := ""
+	if in.Menu != nil {
+		s.Materials, menu = []stage.Material{*in.Menu}, in.Menu.Path
+	}
+	s.Run = func(ctx context.Context, w *stage.Work) error {
+		t := &tree{work: w, params: p}
+		return t.lay(ctx, names, menu)
+	}
+	return s
+}
+
+// tree is the medium's tree in the making.
+type tree struct {
+	work   *stage.Work
+	params Params
+	files  []artifact.Ref
+}
+
+func (t *tree) lay(ctx context.Context, manifests []string, menu string) error {
+	system, err := t.system()
+	if err != nil {
+		return err
+	}
+	for _, name := range manifests {
+		if err := t.add("casper/filesystem."+name, t.work.File(name)); err != nil {
+			return err
+		}
+	}
+	for at, input := range map[string]string{"casper/filesystem.squashfs": "squashfs", BIOSImage: "bios", "EFI/boot/bootx64.efi": "efi"} {
+		if err := t.add(at, t.work.File(input)); err != nil {
+			return err
+		}
+	}
+	for _, ref := range t.work.Set("memtest") {
+		if err := t.add("boot/"+ref.Path, t.work.Content(ref)); err != nil {
+			return err
+		}
+		system.Memtest[strings.TrimPrefix(path.Ext(ref.Path), ".")] = "/boot/" + ref.Path
+	}
+	template := builtin
+	if menu != "" {
+		b, err := os.ReadFile(t.work.Material(menu))
+		if err != nil {
+			return err
+		}
+		template = string(b)
+	}
+	grub, err := render(template, t.params, system)
+	if err != nil {
+		return err
+	}
+	info := fmt.Sprintf("%s %s %q - Release %s (%s)", t.params.Title, t.params.Release, system.Codename, t.params.Architecture, t.work.Epoch.Time().Format("20060102"))
+	for at, text := range map[string]string{
+		"boot/grub/grub.cfg": grub,
+		".disk/info":         info,
+		Marker(t.params.Name, t.params.Release)[1:]: t.params.Name + " " + t.params.Release + "\n",
+		".disk/cd_type":          "full_cd/single\n",
+		".disk/base_installable": "",
+	} {
+		if err := t.addBytes(at, []byte(text)); err != nil {
+			return err
+		}
+	}
+	if err := t.checksums(ctx); err != nil {
+		return err
+	}
+	for _, ref := range t.files {
+		if err := t.work.AddToSet(Output, ref); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *tree) add(at, file string) (err error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	digest, size, err := artifact.HashReader(f)
+	if err != nil {
+		return err
+	}
+	t.files = append(t.files, artifact.Ref{Path: at, Digest: digest, Size: size})
+	return nil
+}
+
+func (t *tree) addBytes(at string, b []byte) error { return t.addReader(at, bytes.NewReader(b)) }
+
+func (t *tree) addReader(at string, r io.Reader) error {
+	const most = 1 << 30
+	ref, err := t.work.Store().Add(r, most)
+	if err != nil {
+		return fmt.Errorf("%s: %w", at, err)
+	}
+	ref.Path = at
+	t.files = append(t.files, ref)
+	return nil
+}
+
+// system is what the root tree says of itself.
+type system struct {
+	Kernel   string // version
+	Codename string
+	// Memtest are paths on the medium by "bin" and "efi".
+	Memtest   map[string]string
+	Installer bool
+}
+
+var kernelName = regexp.MustCompile(`^vmlinuz-(.+)$`)
+
+// system takes the newest kernel and its initial RAM file system.
+func (t *tree) system() (_ system, err error) {
+	s := system{Memtest: map[string]string{}}
+	dir, err := t.work.View("root")
+	if err != nil {
+		return s, err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return s, err
+	}
+	defer func() { err = errors.Join(err, root.Close()) }()
+	entries, err := os.ReadDir(dir + "/boot")
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return s, err
+	}
+	for _, e := range entries {
+		if m := kernelName.FindStringSubmatch(e.Name()); m != nil && e.Type().IsRegular() && (s.Kernel == "" || archive.CompareVersions(m[1], s.Kernel) > 0) {
+			s.Kernel = m[1]
+		}
+	}
+	if s.Kernel == "" {
+		return s, fault.New(fault.Usage, "add a kernel to packages, such as linux-image-amd64", "the root tree has no kernel in /boot")
+	}
+	for at, name := range map[string]string{"casper/vmlinuz": "boot/vmlinuz-" + s.Kernel, "casper/initrd": "boot/initrd.img-" + s.Kernel} {
+		f, err := root.Open(name)
+		if err != nil {
+			return s, fault.New(fault.Usage, "live-boot or casper brings initramfs-tools, which makes it", "the root tree has no /%s: %w", name, err)
+		}
+		if err := errors.Join(t.addReader(at, f), f.Close()); err != nil {
+			return s, err
+		}
+	}
+	for _, program := range []string{"usr/bin/ubiquity", "usr/bin/calamares", "usr/bin/debian-installer-launcher"} {
+		if _, err := root.Stat(program); err == nil {
+			s.Installer = true
+		}
+	}
+	s.Codename, err = codename(root)
+	return s, err
+}
+
+func codename(root *os.Root) (_ string, err error) {
+	f, err := root.Open("etc/os-release")
+	if err != nil {
+		return "", fmt.Errorf("the root tree does not say what it is: %w", err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	lines := bufio.NewScanner(io.LimitReader(f, 1<<16))
+	for lines.Scan() {
+		if v, ok := strings.CutPrefix(lines.Text(), "VERSION_CODENAME="); ok {
+			return strings.Trim(v, `"'`), nil
+		}
+	}
+	return "", lines.Err()
+}
+
+// checksums writes md5sum.txt over every file but itself and the image that
+// xorriso patches. casper wants 32 digits, two spaces and "./".
+func (t *tree) checksums(ctx context.Context) error {
+	slices.SortFunc(t.files, func(a, b artifact.Ref) int { return strings.Compare(a.Path, b.Path) })
+	var text bytes.Buffer
+	for _, ref := range t.files {
+		if ref.Path == BIOSImage {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		sum, err := md5File(t.work.Content(ref))
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(&text, "%s  ./%s\n", sum, ref.Path)
+	}
+	return t.addBytes(Checksums, text.Bytes())
+}
+
+func md5File(path string) (_ string, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	h := md5.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}

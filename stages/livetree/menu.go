@@ -1,0 +1,62 @@
+package livetree
+
+import (
+	_ "embed"
+	"fmt"
+	"strings"
+	"text/template"
+
+	"github.com/isotrace/isotrace/internal/fault"
+)
+
+//go:embed grub.cfg.tmpl
+var builtin string
+
+// Menu is what a template of grub.cfg may use.
+type Menu struct {
+	Name, Title, Release string
+	Timeout              int // seconds
+	Serial               bool
+	// Parameters of the kernel's command line: to try, to install (empty where
+	// there is no installer) and to check the medium.
+	Try, Install, Check string
+	// MemtestBIOS and MemtestEFI are paths on the medium, or empty.
+	MemtestBIOS, MemtestEFI string
+}
+
+func menuOf(p Params, s system) Menu {
+	m := Menu{
+		Name: p.Name, Title: p.Title, Release: p.Release, Timeout: p.Timeout, Serial: p.Serial,
+		MemtestBIOS: s.Memtest["bin"], MemtestEFI: s.Memtest["efi"],
+	}
+	join := func(words ...string) string { return strings.Join(append(words, p.Parameters...), " ") }
+	if p.Live == "casper" {
+		m.Try = join("boot=casper", "nopersistent")
+		m.Check = join("boot=casper", "integrity-check")
+		if s.Installer {
+			m.Install = join("boot=casper", "only-ubiquity")
+		}
+		return m
+	}
+	m.Try = join("boot=live", "live-media-path=/casper", "nopersistence")
+	m.Check = join("boot=live", "live-media-path=/casper", "verify-checksums")
+	if s.Installer {
+		m.Install = m.Try
+	}
+	return m
+}
+
+func render(text string, p Params, s system) (string, error) {
+	t, err := template.New("grub.cfg").Option("missingkey=error").Parse(text)
+	if err != nil {
+		return "", fault.New(fault.Usage, "see docs/ARCHITECTURE.md for what a menu may use", "boot menu: %w", err)
+	}
+	var b strings.Builder
+	if err := t.Execute(&b, menuOf(p, s)); err != nil {
+		return "", fault.New(fault.Usage, "see docs/ARCHITECTURE.md for what a menu may use", "boot menu: %w", err)
+	}
+	if b.Len() > 1<<20 {
+		return "", fmt.Errorf("boot menu: longer than 1 MiB")
+	}
+	return b.String(), nil
+}

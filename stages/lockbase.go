@@ -1,0 +1,177 @@
+package stages
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/isotrace/isotrace/internal/archive"
+	"github.com/isotrace/isotrace/internal/artifact"
+	"github.com/isotrace/isotrace/internal/baseimage"
+	"github.com/isotrace/isotrace/internal/config"
+	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/lockfile"
+	"github.com/isotrace/isotrace/internal/stage"
+	"github.com/isotrace/isotrace/stages/base"
+	"github.com/isotrace/isotrace/stages/fetch"
+	"github.com/isotrace/isotrace/stages/install"
+)
+
+// basePrefix marks a keyring of the base image, as against one of the project.
+const basePrefix = "base:"
+
+// baseSystem is what a base image says of itself while a lock is made.
+type baseSystem struct {
+	status   []byte
+	archives []config.Archive  // apt's own sources
+	keys     map[string][]byte // by signed-by, with its prefix
+}
+
+// openBase copies the base image into the store, unpacks it and reads what
+// dpkg and apt have there.
+func (k *locking) openBase(ctx context.Context) error {
+	c := k.config
+	img, err := baseimage.Open(ctx, c.Base, k.Project.Dir, k.lock.Architecture, nil)
+	if err != nil {
+		return err
+	}
+	locked := img.Locked
+	for _, b := range locked.Blobs() {
+		if err := img.Copy(ctx, k.Store, b); err != nil {
+			return err
+		}
+	}
+	k.lock.Image = &locked
+	g := &stage.Graph{}
+	lock := stage.Material{Ref: artifact.Ref{Path: "base image", Digest: locked.Manifest.Digest}}
+	items := Items(&lockfile.Lock{Image: &locked})
+	fetched := g.Add(fetch.Stage(lock, items, haveAll))
+	tree := g.Add(base.Image(fetched.Set(fetch.Base), locked.Manifest.Digest)).Tree("root")
+	runner := &stage.Runner{Store: k.Store, Progress: k.Progress, Journal: k.Journal}
+	k.base = &baseSystem{keys: map[string][]byte{}}
+	return runner.WithTree(ctx, g, tree, func(dir string) (err error) {
+		root, err := os.OpenRoot(dir)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, root.Close()) }()
+		return k.readBase(root, dir)
+	})
+}
+
+// haveAll stands for a fetcher where everything is in the store.
+func haveAll(context.Context, *artifact.Store, []fetch.Item, func(done, total int64)) error {
+	return nil
+}
+
+func (k *locking) readBase(root *os.Root, dir string) (err error) {
+	if k.base.status, err = readIn(root, "var/lib/dpkg/status", 256<<20); err != nil {
+		return fault.New(fault.Usage, "the base must be a Debian or Ubuntu system", "base image: %w", err)
+	}
+	if k.lock.Image.Packages, err = install.Installed(root); err != nil {
+		return fmt.Errorf("base image: %w", err)
+	}
+	if k.Mirrors.Base, err = archive.ReadSources(dir); err != nil {
+		return fmt.Errorf("base image: %w", err)
+	}
+	if len(k.config.Archives) > 0 {
+		return nil
+	}
+	return k.base.readArchives(root, k.Mirrors.Base)
+}
+
+// readArchives takes the suites and keys of apt's sources in the image.
+func (b *baseSystem) readArchives(root *os.Root, sources []archive.Source) error {
+	for _, s := range sources {
+		if !slices.Contains(s.Types, "deb") {
+			continue
+		}
+		signedBy, err := b.keysOf(root, s)
+		if err != nil {
+			return fmt.Errorf("base image: %s:%d: %w", s.File, s.Line, err)
+		}
+		for _, uri := range s.URIs {
+			repository, err := archive.RepositoryOf(uri)
+			if err != nil {
+				return fmt.Errorf("base image: %s:%d: %w", s.File, s.Line, err)
+			}
+			for _, name := range s.Suites {
+				a := config.Archive{Repository: repository, Suite: name, Components: s.Components, SignedBy: signedBy}
+				i := slices.IndexFunc(b.archives, func(have config.Archive) bool { return have.Repository == repository && have.Suite == name })
+				if i < 0 {
+					b.archives = append(b.archives, a)
+					continue
+				}
+				for _, c := range s.Components {
+					if !slices.Contains(b.archives[i].Components, c) {
+						b.archives[i].Components = append(slices.Clone(b.archives[i].Components), c)
+					}
+				}
+			}
+		}
+	}
+	if len(b.archives) == 0 {
+		return fault.New(fault.Usage, "list the suites under archives", "base image: apt has no sources there")
+	}
+	return nil
+}
+
+// keysOf reads the keys that apt in the image would accept for a source: those
+// it names, or else all that apt trusts.
+func (b *baseSystem) keysOf(root *os.Root, s archive.Source) (string, error) {
+	if len(s.Key) > 0 {
+		name := basePrefix + "/" + s.File
+		b.keys[name] = s.Key
+		return name, nil
+	}
+	files := slices.DeleteFunc(slices.Clone(s.SignedBy), func(f string) bool { return !path.IsAbs(f) })
+	if len(files) == 0 {
+		for _, pattern := range []string{"etc/apt/trusted.gpg", "etc/apt/trusted.gpg.d/*.gpg", "etc/apt/trusted.gpg.d/*.asc"} {
+			found, err := fs.Glob(root.FS(), pattern)
+			if err != nil {
+				return "", err
+			}
+			files = append(files, found...)
+		}
+	}
+	var all []byte
+	for _, f := range files {
+		text, err := readIn(root, strings.TrimPrefix(f, "/"), 4<<20)
+		if err != nil {
+			return "", err
+		}
+		binary, err := archive.Dearmor(f, text)
+		if err != nil {
+			return "", err
+		}
+		all = append(all, binary...)
+	}
+	if len(all) == 0 {
+		return "", errors.New("apt trusts no key for it")
+	}
+	name := basePrefix + "/" + strings.TrimPrefix(files[0], "/")
+	if len(files) > 1 {
+		name = basePrefix + "/etc/apt/trusted.gpg.d"
+	}
+	b.keys[name] = all
+	return name, nil
+}
+
+func readIn(root *os.Root, name string, limit int64) (_ []byte, err error) {
+	f, err := root.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if int64(len(b)) > limit {
+		return nil, fmt.Errorf("%s: longer than %d bytes", name, limit)
+	}
+	return b, err
+}

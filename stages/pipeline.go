@@ -1,0 +1,157 @@
+// Package stages wires the pipeline: read Pipeline downwards.
+package stages
+
+import (
+	"github.com/isotrace/isotrace/internal/artifact"
+	"github.com/isotrace/isotrace/internal/config"
+	"github.com/isotrace/isotrace/internal/lockfile"
+	"github.com/isotrace/isotrace/internal/stage"
+	"github.com/isotrace/isotrace/stages/base"
+	"github.com/isotrace/isotrace/stages/bootparts"
+	"github.com/isotrace/isotrace/stages/customise"
+	"github.com/isotrace/isotrace/stages/fetch"
+	"github.com/isotrace/isotrace/stages/install"
+	"github.com/isotrace/isotrace/stages/iso"
+	"github.com/isotrace/isotrace/stages/livetree"
+	"github.com/isotrace/isotrace/stages/manifest"
+	"github.com/isotrace/isotrace/stages/sanitise"
+	"github.com/isotrace/isotrace/stages/squashfs"
+	"github.com/isotrace/isotrace/stages/toolbox"
+)
+
+// Products are the handles of what a pipeline makes for people.
+type Products struct {
+	ISO stage.File
+	// Root is the tree inside the squashfs.
+	Root stage.Tree
+}
+
+// Pipeline is the graph from a lock to its products.
+func Pipeline(c *config.Config, l *lockfile.Lock, m *Materials, fetcher fetch.Fetcher) (*stage.Graph, Products) {
+	g := &stage.Graph{}
+
+	fetched := g.Add(fetch.Stage(m.Lock, Items(l), fetcher))
+	tools := g.Add(toolbox.Stage(fetched.Set(fetch.Tools))).Tree("tools")
+	boot := g.Add(toolbox.BootStage(fetched.Set(fetch.Boot))).Tree("boot")
+
+	var root stage.Tree
+	if l.Image == nil {
+		root = g.Add(base.Bootstrap(fetched.Set(fetch.Base))).Tree("root")
+	} else {
+		root = g.Add(base.Image(fetched.Set(fetch.Base), l.Image.Manifest.Digest)).Tree("root")
+	}
+	root = g.Add(install.Stage(root, fetched.Set(fetch.Target), m.Preseed, installParams(c, l, m))).Tree("root")
+	root = g.Add(customise.Stage(root, append(m.OverlayFiles, m.Scripts...), customiseParams(c, m))).Tree("root")
+	root = g.Add(sanitise.Stage(root, sanitise.Params{Keep: c.Sanitise.Keep, Protect: overlayPaths(m)})).Tree("root")
+
+	manifests := g.Add(manifest.Stage(root, manifest.Params{LiveOnly: c.Manifest.LiveOnly}))
+	squash := g.Add(squashfs.Stage(tools, root, squashfs.Params{Compression: c.Squashfs.Compression, Level: c.Squashfs.Level})).File(squashfs.Output)
+	parts := g.Add(bootparts.Stage(tools, boot, bootparts.Params{Marker: livetree.Marker(c.Name, c.Release), Memtest: c.Boot.WithMemtest()}))
+
+	live := livetree.Inputs{
+		Root: root, Squashfs: squash, Manifests: map[string]stage.File{},
+		BIOS: parts.File(bootparts.BIOS), EFI: parts.File(bootparts.EFI), Memtest: parts.Set(bootparts.Memory), Menu: m.Menu,
+	}
+	for _, name := range manifest.Outputs {
+		live.Manifests[name] = manifests.File(name)
+	}
+	tree := g.Add(livetree.Stage(live, livetree.Params{
+		Name: c.Name, Title: c.Title, Release: c.Release, Architecture: c.Architecture,
+		Live: c.Live, Parameters: c.Boot.Parameters, Timeout: *c.Boot.Timeout, Serial: c.Boot.Serial,
+	})).Set(livetree.Output)
+
+	image := g.Add(iso.Stage(tools, iso.Inputs{
+		Tree: tree, ESP: parts.File(bootparts.ESP), MBR: parts.File(bootparts.MBR), BIOSImage: livetree.BIOSImage,
+	}, iso.Params{Volume: iso.Volume(c.Name, c.Release)})).File(iso.Output)
+
+	return g, Products{ISO: image, Root: root}
+}
+
+// ToolGraph is the part of the pipeline that unpacks the tools of one use.
+func ToolGraph(l *lockfile.Lock, use lockfile.Use, lock stage.Material, fetcher fetch.Fetcher) (*stage.Graph, stage.Tree) {
+	g := &stage.Graph{}
+	fetched := g.Add(fetch.Stage(lock, toolItems(l, use), fetcher))
+	return g, g.Add(toolbox.Stage(fetched.Set(fetch.Tools))).Tree("tools")
+}
+
+// Items are the files that a build fetches.
+func Items(l *lockfile.Lock) []fetch.Item {
+	var items []fetch.Item
+	for _, a := range l.Archives {
+		refs := []artifact.Ref{a.Release}
+		if a.Signature != nil {
+			refs = append(refs, *a.Signature)
+		}
+		for _, i := range a.Indexes {
+			refs = append(refs, i.Ref)
+		}
+		for _, r := range refs {
+			items = append(items, fetch.Item{Set: fetch.Archives, Repository: a.Repository, Path: r.Path, Digest: r.Digest, Size: r.Size})
+		}
+	}
+	if l.Image != nil {
+		for _, b := range l.Image.Blobs() {
+			items = append(items, fetch.Item{Set: fetch.Base, Repository: fetch.ImageRepository, Path: "blobs/sha256/" + string(b.Digest), Digest: b.Digest, Size: b.Size})
+		}
+	}
+	for _, p := range l.Target {
+		set := fetch.Target
+		if p.Is(lockfile.UseBase) {
+			set = fetch.Base
+		}
+		items = append(items, item(l, set, p))
+	}
+	for _, p := range l.Boot {
+		items = append(items, item(l, fetch.Boot, p))
+	}
+	return append(items, toolItems(l, lockfile.UseBuild)...)
+}
+
+func toolItems(l *lockfile.Lock, use lockfile.Use) []fetch.Item {
+	var items []fetch.Item
+	for _, p := range l.Tools {
+		if p.Is(use) {
+			items = append(items, item(l, fetch.Tools, p))
+		}
+	}
+	return items
+}
+
+func item(l *lockfile.Lock, set string, p lockfile.Package) fetch.Item {
+	return fetch.Item{Set: set, Repository: l.ArchiveOf(p.Archive).Repository, Path: p.Path, Digest: p.SHA256, Size: p.Size}
+}
+
+func installParams(c *config.Config, l *lockfile.Lock, m *Materials) install.Params {
+	p := install.Params{Expect: l.Installed(), Remove: c.Remove}
+	for _, want := range c.Packages {
+		p.Manual = append(p.Manual, l.Pin(want.Name))
+	}
+	for _, s := range m.Preseed {
+		p.Preseed = append(p.Preseed, s.Path)
+	}
+	return p
+}
+
+func customiseParams(c *config.Config, m *Materials) customise.Params {
+	p := customise.Params{
+		Files: m.Overlay, Hostname: c.Hostname, Locale: c.Locale, Locales: c.Locales, Timezone: c.Timezone,
+		Keyboard: c.Keyboard, RootPasswordHash: c.RootPasswordHash,
+	}
+	for _, s := range m.Scripts {
+		p.Scripts = append(p.Scripts, s.Path)
+	}
+	for _, u := range c.Users {
+		p.Users = append(p.Users, customise.User{
+			Name: u.Name, UID: u.UID, Gecos: u.Comment, Shell: u.Shell, Groups: u.Groups, PasswordHash: u.PasswordHash, SSHKeys: u.SSHKeys,
+		})
+	}
+	return p
+}
+
+func overlayPaths(m *Materials) []string {
+	var paths []string
+	for _, f := range m.Overlay {
+		paths = append(paths, f.To)
+	}
+	return paths
+}

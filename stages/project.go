@@ -1,0 +1,262 @@
+package stages
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/isotrace/isotrace/internal/archive"
+	"github.com/isotrace/isotrace/internal/artifact"
+	"github.com/isotrace/isotrace/internal/config"
+	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/lockfile"
+	"github.com/isotrace/isotrace/internal/stage"
+	"github.com/isotrace/isotrace/stages/customise"
+)
+
+// Project is a folder with a config, perhaps a lock, and the files that the
+// config names.
+type Project struct {
+	Dir    string
+	Config *config.Config
+	// ConfigText and LockText are the files as they stand.
+	ConfigText, LockText []byte
+	// Lock is nil where there is none yet.
+	Lock *lockfile.Lock
+}
+
+// OpenProject reads the config and the lock of the folder dir.
+func OpenProject(dir string) (*Project, error) {
+	p := &Project{Dir: dir}
+	var err error
+	p.ConfigText, err = readFile(filepath.Join(dir, config.FileName), config.MaxSize)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fault.New(fault.Usage, "isotrace init writes one; -C names the project's folder", "%s: there is no %s", dir, config.FileName)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if p.Config, err = config.Parse(config.FileName, p.ConfigText); err != nil {
+		return nil, err
+	}
+	p.LockText, err = readFile(filepath.Join(dir, lockfile.FileName), lockfile.MaxSize)
+	if errors.Is(err, fs.ErrNotExist) {
+		return p, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if p.Lock, err = lockfile.Decode(lockfile.FileName, p.LockText); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func readFile(path string, limit int64) (_ []byte, err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if int64(len(b)) > limit {
+		return nil, fmt.Errorf("%s: longer than %d bytes", path, limit)
+	}
+	return b, err
+}
+
+// RecordPath is the name that records use for a file of the project.
+func RecordPath(p string) string { return "project/" + path.Clean(filepath.ToSlash(p)) }
+
+// Materials are the project's files, by what they are for.
+type Materials struct {
+	Lock, Config stage.Material
+	Overlay      []customise.File
+	OverlayFiles []stage.Material
+	Scripts      []stage.Material
+	Preseed      []stage.Material
+	Menu         *stage.Material
+}
+
+// Bounds of what a project brings into an image.
+const (
+	maxOverlayFile  = 8 << 30
+	maxOverlayFiles = 200_000
+)
+
+// Collect copies the project's files into the store.
+func (p *Project) Collect(ctx context.Context, store *artifact.Store) (*Materials, error) {
+	m := &Materials{}
+	for _, f := range []struct {
+		name string
+		text []byte
+		to   *stage.Material
+	}{{lockfile.FileName, p.LockText, &m.Lock}, {config.FileName, p.ConfigText, &m.Config}} {
+		ref, err := store.Add(strings.NewReader(string(f.text)), int64(len(f.text)))
+		if err != nil {
+			return nil, err
+		}
+		ref.Path = RecordPath(f.name)
+		*f.to = stage.Material{Ref: ref}
+	}
+	root, err := os.OpenRoot(p.Dir)
+	if err != nil {
+		return nil, err
+	}
+	c := &collector{store: store, root: root, seen: map[string]bool{}}
+	err = errors.Join(c.all(ctx, p.Config, m), root.Close())
+	return m, err
+}
+
+// collector reads through an os.Root: no link leads out of the project.
+type collector struct {
+	store *artifact.Store
+	root  *os.Root
+	files int
+	seen  map[string]bool
+}
+
+func (c *collector) all(ctx context.Context, cfg *config.Config, m *Materials) error {
+	for _, list := range []struct {
+		sources []config.Source
+		to      *[]stage.Material
+	}{{cfg.Scripts, &m.Scripts}, {cfg.Preseed, &m.Preseed}} {
+		for _, s := range list.sources {
+			mat, _, err := c.file(config.Clean(s.From))
+			if err != nil {
+				return err
+			}
+			*list.to = append(*list.to, mat)
+		}
+	}
+	if cfg.Boot.Menu != "" {
+		mat, _, err := c.file(config.Clean(cfg.Boot.Menu))
+		if err != nil {
+			return err
+		}
+		m.Menu = &mat
+	}
+	for _, o := range cfg.Overlay {
+		if err := c.overlay(ctx, o, m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *collector) file(name string) (_ stage.Material, _ fs.FileInfo, err error) {
+	f, err := c.root.Open(name)
+	if err != nil {
+		return stage.Material{}, nil, fault.New(fault.Usage, "paths in the config are relative to the project's folder", "%s: %w", name, unwrapPath(err))
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	st, err := f.Stat()
+	if err != nil {
+		return stage.Material{}, nil, err
+	}
+	if !st.Mode().IsRegular() {
+		return stage.Material{}, nil, fault.New(fault.Usage, "", "%s: not a regular file", name)
+	}
+	ref, err := c.store.Add(f, maxOverlayFile)
+	if err != nil {
+		return stage.Material{}, nil, fmt.Errorf("%s: %w", name, err)
+	}
+	ref.Path = RecordPath(name)
+	return stage.Material{Ref: ref}, st, nil
+}
+
+func unwrapPath(err error) error {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return e.Err
+	}
+	return err
+}
+
+// overlay adds one entry of the config: a file, or a folder with all below it.
+func (c *collector) overlay(ctx context.Context, o config.Overlay, m *Materials) error {
+	from := config.Clean(o.From)
+	return fs.WalkDir(c.root.FS(), from, func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return fault.New(fault.Usage, "paths in the config are relative to the project's folder", "overlay %s: %w", name, unwrapPath(err))
+		}
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		if d.IsDir() {
+			return nil
+		}
+		if c.files++; c.files > maxOverlayFiles {
+			return fault.New(fault.Usage, "", "overlay: more than %d files", maxOverlayFiles)
+		}
+		to := path.Clean(o.To)
+		if name != from {
+			to = path.Join(to, strings.TrimPrefix(name, from+"/"))
+			if from == "." {
+				to = path.Join(o.To, name)
+			}
+		} else if strings.HasSuffix(o.To, "/") {
+			to = path.Join(o.To, path.Base(name))
+		}
+		f := customise.File{To: to, UID: o.UID, GID: o.GID}
+		switch {
+		case d.Type()&fs.ModeSymlink != 0:
+			if f.Link, err = c.root.Readlink(name); err != nil {
+				return err
+			}
+		case d.Type().IsRegular():
+			mat, st, err := c.file(name)
+			if err != nil {
+				return err
+			}
+			f.Material = mat.Path
+			// Only the owner's execute bit counts: a checkout under another umask
+			// has other bits.
+			if f.Mode = 0o644; st.Mode()&0o100 != 0 {
+				f.Mode = 0o755
+			}
+			if o.Mode != "" {
+				mode, err := strconv.ParseUint(o.Mode, 8, 12)
+				if err != nil {
+					return err
+				}
+				f.Mode = uint32(mode)
+			}
+			if !c.seen[mat.Path] {
+				c.seen[mat.Path] = true
+				m.OverlayFiles = append(m.OverlayFiles, mat)
+			}
+		default:
+			return fault.New(fault.Usage, "an overlay has files, folders and symbolic links", "overlay %s: is neither", name)
+		}
+		m.Overlay = append(m.Overlay, f)
+		return nil
+	})
+}
+
+// Keyring reads the keys that may sign an archive of the config.
+func (p *Project) Keyring(signedBy string) (_ *archive.Keyring, _ []byte, err error) {
+	root, err := os.OpenRoot(p.Dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { err = errors.Join(err, root.Close()) }()
+	name := config.Clean(signedBy)
+	f, err := root.Open(name)
+	if err != nil {
+		return nil, nil, fault.New(fault.Usage, "export the archive's keys there, such as those of the package debian-archive-keyring", "signed-by %s: %w", name, unwrapPath(err))
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	b, err := io.ReadAll(io.LimitReader(f, 4<<20))
+	if err != nil {
+		return nil, nil, err
+	}
+	k, err := archive.ReadKeyring(name, b)
+	return k, b, err
+}
