@@ -138,7 +138,9 @@ func (k *locking) archives(ctx context.Context) (err error) {
 		if k.base == nil {
 			return fault.New(fault.Usage, "list the suites under archives", "archives: a bootstrap has no apt sources to take them from")
 		}
-		c.Archives = k.base.archives
+		if c.Archives = k.base.archives; len(c.Archives) == 0 {
+			return fault.New(fault.Usage, "list the suites under archives", "archives: apt in the base image has no sources to take them from")
+		}
 	}
 	if k.client, err = k.Client(); err != nil {
 		return err
@@ -330,10 +332,7 @@ func (k *locking) solve(ctx context.Context) (err error) {
 		byDigest[all[i].SHA256] = &all[i]
 	}
 	solver := &solver{work: work, archives: archives, byDigest: byDigest, arch: k.lock.Architecture}
-	material := stage.Material{Ref: artifact.Ref{Path: "tools", Digest: artifact.HashBytes(nil)}}
-	g, tools := ToolGraph(k.lock, lockfile.UseBuild, material, Fetcher(k.client))
-	runner := &stage.Runner{Store: k.Store, Epoch: k.lock.Epoch, Progress: k.Progress, Journal: k.Journal}
-	return runner.WithTree(ctx, g, tools, func(dir string) error {
+	return k.withTools(ctx, k.lock, lockfile.UseBuild, func(dir string) error {
 		solver.toolbox = dir
 		return k.target(ctx, solver, origin)
 	})

@@ -28,8 +28,10 @@ const basePrefix = "base:"
 
 // baseSystem is what a base image says of itself while a lock is made.
 type baseSystem struct {
-	status   []byte
-	archives []config.Archive  // apt's own sources
+	status   []byte   // dpkg's
+	packages []string // NAME:ARCH=VERSION
+	sources  []archive.Source
+	archives []config.Archive  // the suites of the sources
 	keys     map[string][]byte // by signed-by, with its prefix
 }
 
@@ -54,14 +56,13 @@ func (k *locking) openBase(ctx context.Context) error {
 	fetched := g.Add(fetch.Stage(lock, items, haveAll))
 	tree := g.Add(base.Image(fetched.Set(fetch.Base), locked.Manifest.Digest)).Tree("root")
 	runner := &stage.Runner{Store: k.Store, Progress: k.Progress, Journal: k.Journal}
-	k.base = &baseSystem{keys: map[string][]byte{}}
 	return runner.WithTree(ctx, g, tree, func(dir string) (err error) {
-		root, err := os.OpenRoot(dir)
-		if err != nil {
+		if k.base, err = readBase(dir); err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, root.Close()) }()
-		return k.readBase(root, dir)
+		k.lock.Image.Packages = k.base.packages
+		k.Mirrors.Base = k.base.sources
+		return nil
 	})
 }
 
@@ -70,25 +71,29 @@ func haveAll(context.Context, *artifact.Store, []fetch.Item, func(done, total in
 	return nil
 }
 
-func (k *locking) readBase(root *os.Root, dir string) (err error) {
-	if k.base.status, err = readIn(root, "var/lib/dpkg/status", 256<<20); err != nil {
-		return fault.New(fault.Usage, "the base must be a Debian or Ubuntu system", "base image: %w", err)
+// readBase reads what dpkg and apt have in the tree of a base image.
+func readBase(dir string) (_ *baseSystem, err error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
 	}
-	if k.lock.Image.Packages, err = install.Installed(root); err != nil {
-		return fmt.Errorf("base image: %w", err)
+	defer func() { err = errors.Join(err, root.Close()) }()
+	b := &baseSystem{keys: map[string][]byte{}}
+	if b.status, err = readIn(root, "var/lib/dpkg/status", 256<<20); err != nil {
+		return nil, fault.New(fault.Usage, "the base must be a Debian or Ubuntu system", "base image: %w", err)
 	}
-	if k.Mirrors.Base, err = archive.ReadSources(dir); err != nil {
-		return fmt.Errorf("base image: %w", err)
+	if b.packages, err = install.Installed(root); err != nil {
+		return nil, fmt.Errorf("base image: %w", err)
 	}
-	if len(k.config.Archives) > 0 {
-		return nil
+	if b.sources, err = archive.ReadSources(dir); err != nil {
+		return nil, fmt.Errorf("base image: %w", err)
 	}
-	return k.base.readArchives(root, k.Mirrors.Base)
+	return b, b.readArchives(root)
 }
 
 // readArchives takes the suites and keys of apt's sources in the image.
-func (b *baseSystem) readArchives(root *os.Root, sources []archive.Source) error {
-	for _, s := range sources {
+func (b *baseSystem) readArchives(root *os.Root) error {
+	for _, s := range b.sources {
 		if !slices.Contains(s.Types, "deb") {
 			continue
 		}
@@ -115,9 +120,6 @@ func (b *baseSystem) readArchives(root *os.Root, sources []archive.Source) error
 				}
 			}
 		}
-	}
-	if len(b.archives) == 0 {
-		return fault.New(fault.Usage, "list the suites under archives", "base image: apt has no sources there")
 	}
 	return nil
 }

@@ -2,6 +2,10 @@
 package stages
 
 import (
+	"fmt"
+	"slices"
+	"strings"
+
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/config"
 	"github.com/isotrace/isotrace/internal/lockfile"
@@ -22,8 +26,8 @@ import (
 // Products are the handles of what a pipeline makes for people.
 type Products struct {
 	ISO stage.File
-	// Root is the tree inside the squashfs.
-	Root stage.Tree
+	// Base is the tree that packages are added to, Root the one in the squashfs.
+	Base, Root stage.Tree
 }
 
 // Pipeline is the graph from a lock to its products.
@@ -40,6 +44,7 @@ func Pipeline(c *config.Config, l *lockfile.Lock, m *Materials, fetcher fetch.Fe
 	} else {
 		root = g.Add(base.Image(fetched.Set(fetch.Base), l.Image.Manifest.Digest)).Tree("root")
 	}
+	minimal := root
 	root = g.Add(install.Stage(root, fetched.Set(fetch.Target), m.Preseed, installParams(c, l, m))).Tree("root")
 	root = g.Add(customise.Stage(root, append(m.OverlayFiles, m.Scripts...), customiseParams(c, m))).Tree("root")
 	root = g.Add(sanitise.Stage(root, sanitise.Params{Keep: c.Sanitise.Keep, Protect: overlayPaths(m)})).Tree("root")
@@ -64,7 +69,7 @@ func Pipeline(c *config.Config, l *lockfile.Lock, m *Materials, fetcher fetch.Fe
 		Tree: tree, ESP: parts.File(bootparts.ESP), MBR: parts.File(bootparts.MBR), BIOSImage: livetree.BIOSImage,
 	}, iso.Params{Volume: iso.Volume(c.Name, c.Release)})).File(iso.Output)
 
-	return g, Products{ISO: image, Root: root}
+	return g, Products{ISO: image, Base: minimal, Root: root}
 }
 
 // ToolGraph is the part of the pipeline that unpacks the tools of one use.
@@ -154,4 +159,43 @@ func overlayPaths(m *Materials) []string {
 		paths = append(paths, f.To)
 	}
 	return paths
+}
+
+// About describes a stage for people.
+type About struct {
+	Name  string `json:"name"`
+	Takes string `json:"takes"`
+	Gives string `json:"gives"`
+	// From are the stages whose outputs it takes.
+	From []string `json:"from"`
+}
+
+// List describes the pipeline, in order.
+func List() []About {
+	c, err := config.Parse("starter", []byte(config.Starter("live", "trixie")))
+	if err != nil {
+		panic(err) // the starter is ours, and a test parses it
+	}
+	g, _ := Pipeline(c, &lockfile.Lock{}, &Materials{}, nil)
+	var list []About
+	for _, s := range g.Stages() {
+		a := About{Name: s.Name, Takes: s.Takes, Gives: s.Gives, From: []string{}}
+		for _, in := range s.Inputs {
+			if name := stage.MakerOf(in.From); !slices.Contains(a.From, name) {
+				a.From = append(a.From, name)
+			}
+		}
+		list = append(list, a)
+	}
+	return list
+}
+
+// Markdown is docs/pipeline.md.
+func Markdown() string {
+	var b strings.Builder
+	b.WriteString("# The pipeline\n\nMade from `stages/pipeline.go` by `isotrace stages --markdown`. Each stage leaves one signed link.\n\n| stage | takes | gives | after |\n|---|---|---|---|\n")
+	for _, a := range List() {
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", a.Name, a.Takes, a.Gives, strings.Join(a.From, ", "))
+	}
+	return b.String()
 }

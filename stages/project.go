@@ -34,16 +34,8 @@ type Project struct {
 
 // OpenProject reads the config and the lock of the folder dir.
 func OpenProject(dir string) (*Project, error) {
-	p := &Project{Dir: dir}
-	var err error
-	p.ConfigText, err = readFile(filepath.Join(dir, config.FileName), config.MaxSize)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fault.New(fault.Usage, "isotrace init writes one; -C names the project's folder", "%s: there is no %s", dir, config.FileName)
-	}
+	p, err := OpenProjectConfig(dir)
 	if err != nil {
-		return nil, err
-	}
-	if p.Config, err = config.Parse(config.FileName, p.ConfigText); err != nil {
 		return nil, err
 	}
 	p.LockText, err = readFile(filepath.Join(dir, lockfile.FileName), lockfile.MaxSize)
@@ -53,10 +45,23 @@ func OpenProject(dir string) (*Project, error) {
 	if err != nil {
 		return nil, err
 	}
-	if p.Lock, err = lockfile.Decode(lockfile.FileName, p.LockText); err != nil {
+	p.Lock, err = lockfile.Decode(lockfile.FileName, p.LockText)
+	return p, err
+}
+
+// OpenProjectConfig reads the config alone.
+func OpenProjectConfig(dir string) (*Project, error) {
+	p := &Project{Dir: dir}
+	var err error
+	p.ConfigText, err = readFile(filepath.Join(dir, config.FileName), config.MaxSize)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fault.New(fault.Usage, "isotrace init writes one; -C names the project's folder", "%s: there is no %s", dir, config.FileName)
+	}
+	if err != nil {
 		return nil, err
 	}
-	return p, nil
+	p.Config, err = config.Parse(config.FileName, p.ConfigText)
+	return p, err
 }
 
 func readFile(path string, limit int64) (_ []byte, err error) {

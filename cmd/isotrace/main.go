@@ -1,84 +1,166 @@
+// Command isotrace turns a base image or a bootstrap into a bootable Debian or
+// Ubuntu live ISO, reproducible bit for bit, with a signed record of each step.
 package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"io"
 	"os"
-	"time"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+
+	"github.com/spf13/cobra"
 
 	"github.com/isotrace/isotrace/internal/archive"
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/fault"
 	"github.com/isotrace/isotrace/internal/sandbox"
-	"github.com/isotrace/isotrace/internal/stage"
 	"github.com/isotrace/isotrace/stages"
 )
 
-type prog struct{ t0 time.Time }
-
-func (p prog) Stage(n string, s stage.State) {
-	fmt.Printf("%6.1f %s %s\n", time.Since(p.t0).Seconds(), n, s)
-}
-func (p prog) Bytes(n string, done, total int64) {}
-func (p prog) Line(n, t string)                  { fmt.Println(n, t) }
-
 func main() {
 	sandbox.Main()
-	inside, code, err := sandbox.Enter()
-	if err != nil {
-		fmt.Println(err)
-		os.Exit(1)
+	os.Exit(run(os.Args[1:]))
+}
+
+// run is the whole program; it returns the exit code.
+func run(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer stop()
+	a := &app{}
+	root := a.command()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if ctx.Err() != nil && err != nil {
+		err = fault.New(fault.Failed, "", "interrupted: nothing half-made was left")
 	}
-	if !inside {
-		os.Exit(code)
+	return a.exit(err)
+}
+
+// exitCode is the exit of the process that does the work, inside its namespaces.
+type exitCode int
+
+func (e exitCode) Error() string { return fmt.Sprint("exit status ", int(e)) }
+
+// app is what all commands share.
+type app struct {
+	dir      string
+	json     bool
+	store    string
+	progress string
+	mirrors  []string
+	proxy    string
+}
+
+func (a *app) command() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "isotrace",
+		Short: "Reproducible, traceable live images of Debian and Ubuntu",
+		Long: `isotrace turns a base image, or a bootstrap from signed archives, into a bootable
+live ISO: the same inputs give the same bits, each step leaves a signed in-toto
+link, and every claim can be checked without isotrace.
+
+  isotrace init rescue      write a commented config to start from
+  isotrace keys new         make the key that signs the records
+  isotrace build            lock where there is no lock yet, build, verify
+  isotrace verify out       check an image from its bytes up, offline
+  isotrace boot out         boot it in an emulator, up to the login prompt
+
+Exit codes: 0 done; 1 failed; 2 wrong use or config; 3 a verification did not hold.`,
+		SilenceErrors: true, SilenceUsage: true,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
-	if err := run(context.Background(), os.Args[1], os.Args[2], os.Args[3]); err != nil {
-		fmt.Println("error:", err, "hint:", fault.HintOf(err))
-		os.Exit(int(fault.ClassOf(err)))
+	f := root.PersistentFlags()
+	f.StringVarP(&a.dir, "directory", "C", ".", "the project's `folder`")
+	f.BoolVar(&a.json, "json", false, "write results as JSON")
+	f.StringVar(&a.store, "store", "", "`folder` of downloads and stage results (default $ISOTRACE_STORE or ~/.cache/isotrace)")
+	f.StringVar(&a.progress, "progress", "auto", "how to show progress: auto, plain, json or none")
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return fault.New(fault.Usage, c.CommandPath()+" --help", "%w", err)
+	})
+	for _, add := range []func() *cobra.Command{a.initCommand, a.doctorCommand, a.keysCommand, a.lockCommand, a.buildCommand, a.verifyCommand, a.bootCommand, a.storeCommand, a.stagesCommand, a.versionCommand, a.manCommand} {
+		root.AddCommand(add())
+	}
+	wrapUsage(root)
+	return root
+}
+
+// wrapUsage gives wrong arguments the exit code of wrong use.
+func wrapUsage(c *cobra.Command) {
+	if check := c.Args; check != nil {
+		c.Args = func(c *cobra.Command, args []string) error {
+			if err := check(c, args); err != nil {
+				return fault.New(fault.Usage, c.CommandPath()+" --help", "%w", err)
+			}
+			return nil
+		}
+	}
+	for _, sub := range c.Commands() {
+		wrapUsage(sub)
 	}
 }
 
-func run(ctx context.Context, cmd, dir, store string) error {
-	p, err := stages.OpenProject(dir)
+// mirrorFlags are the flags of commands that fetch.
+func (a *app) mirrorFlags(c *cobra.Command) {
+	c.Flags().StringArrayVar(&a.mirrors, "mirror", nil, "base `[NAME=]URI` of an archive, http, https or file; may be given several times (also ISOTRACE_MIRROR, separated by spaces)")
+	c.Flags().StringVar(&a.proxy, "proxy", "", "`URL` of an HTTP proxy, or direct (default: the usual environment)")
+}
+
+// inside runs do in namespaces of its own; see sandbox.Enter.
+func inside(do func() error) error {
+	in, code, err := sandbox.Enter()
 	if err != nil {
 		return err
 	}
-	st, err := artifact.OpenStore(store)
+	if !in {
+		return exitCode(code)
+	}
+	return do()
+}
+
+// openStore opens the store that the flags, the environment or the user's home
+// name. The process must be inside.
+func (a *app) openStore() (*artifact.Store, error) {
+	dir, err := a.storeDir()
 	if err != nil {
-		return err
+		return nil, err
+	}
+	return artifact.OpenStore(dir)
+}
+
+func (a *app) storeDir() (string, error) {
+	if a.store != "" {
+		return a.store, nil
+	}
+	if dir := os.Getenv("ISOTRACE_STORE"); dir != "" {
+		return dir, nil
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", fault.New(fault.Usage, "name a folder with --store or ISOTRACE_STORE", "no place for the store: neither HOME nor XDG_CACHE_HOME is set")
+	}
+	return filepath.Join(cache, "isotrace"), nil
+}
+
+// session opens the store and gathers the mirrors. The caller closes the store.
+func (a *app) session(p *stages.Project) (*stages.Session, error) {
+	store, err := a.openStore()
+	if err != nil {
+		return nil, err
 	}
 	host, err := archive.ReadSources("/")
 	if err != nil {
-		return err
+		return nil, errors.Join(fault.WithHint(err, "repair the file, or name mirrors with --mirror"), store.Close())
 	}
-	s := &stages.Session{Project: p, Store: st, Mirrors: stages.Mirrors{Host: host}, Now: time.Now(), Progress: prog{time.Now()}}
-	if cmd == "lock" {
-		l, err := s.Lock(ctx)
-		if err != nil {
-			return err
-		}
-		b, err := l.Encode()
-		if err != nil {
-			return err
-		}
-		return os.WriteFile(dir+"/isotrace.lock", b, 0o644)
+	given := append([]string(nil), a.mirrors...)
+	for _, m := range splitFields(os.Getenv("ISOTRACE_MIRROR")) {
+		given = append(given, m)
 	}
-	m, err := p.Collect(ctx, st)
-	if err != nil {
-		return err
-	}
-	c, err := s.Client()
-	if err != nil {
-		return err
-	}
-	g, prods := stages.Pipeline(p.Config, p.Lock, m, stages.Fetcher(c))
-	log, _ := os.Create("/tmp/journal")
-	r := &stage.Runner{Store: st, Epoch: p.Lock.Epoch, Progress: s.Progress, Journal: func(string) io.Writer { return log }}
-	res, err := r.Run(ctx, g, prods.ISO)
-	if err != nil {
-		return err
-	}
-	fmt.Println(st.Path(res["iso"].Outputs["iso"].File.Digest))
-	return nil
+	return &stages.Session{
+		Project: p, Store: store, Proxy: a.proxy, Now: now(),
+		Mirrors: stages.Mirrors{Config: p.Config.Mirrors, Given: given, Host: host},
+	}, nil
 }

@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"path"
@@ -8,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/isotrace/isotrace/internal/archive/deb822"
+	"github.com/isotrace/isotrace/internal/archive/decompress"
 	"github.com/isotrace/isotrace/internal/artifact"
 )
 
@@ -219,4 +221,15 @@ func parseSize(s string) (int64, error) {
 		return 0, fmt.Errorf("size %s is no number", quoteShort(s))
 	}
 	return n, nil
+}
+
+// ReadPackages reads the text of a Packages index, compressed as its path's
+// ending says.
+func ReadPackages(path string, text []byte) ([]Package, error) {
+	format, _ := decompress.Format(path)
+	r, err := decompress.NewReader(bytes.NewReader(text), format, maxIndex)
+	if err != nil {
+		return nil, fmt.Errorf("index %s: %w", path, err)
+	}
+	return ParsePackages(r, path)
 }

@@ -75,6 +75,17 @@ func (s *Store) sweep() error {
 	return nil
 }
 
+// Alone makes sure that nobody else uses the store until release is called.
+func (s *Store) Alone() (release func() error, err error) {
+	if err := flock(s.use, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil, fault.New(fault.Failed, "wait until the other builds have ended", "the store is in use")
+		}
+		return nil, err
+	}
+	return func() error { return flock(s.use, unix.LOCK_SH) }, nil
+}
+
 // Close ends the use of the store.
 func (s *Store) Close() error { return s.use.Close() }
 

@@ -3,10 +3,14 @@
 package sanitise
 
 import (
+	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // pass is one cause of drift or leak and its cure. Exactly one of the cures is set.
@@ -57,6 +61,7 @@ var passes = []pass{
 	{Name: "tex-formats", varies: true, Reason: "hold the time at which they were dumped", walk: under("var/lib/texmf/", suffix(".fmt"))},
 	{Name: "perl-sax", varies: true, Reason: "written in an order that varies", edit: sortSAX},
 	{Name: "temporary", Reason: "what scripts left behind", empty: []string{"tmp", "var/tmp", "run", "dev", "proc", "sys"}},
+	{Name: "posix-acl", Reason: "a squashfs cannot hold POSIX access control lists; systemd-tmpfiles sets its own again at boot", edit: dropACLs},
 	{Name: "empty-mountpoints", Reason: "left by the tools that built the tree", remove: []string{".dockerenv"}},
 }
 
@@ -96,4 +101,31 @@ func dropHostFiles(t *tree) error {
 		return err
 	}
 	return nil
+}
+
+// dropACLs removes the extended attributes that hold POSIX ACLs.
+func dropACLs(t *tree) error {
+	return fs.WalkDir(t.root.FS(), ".", func(p string, d fs.DirEntry, err error) (rerr error) {
+		if err != nil || !d.IsDir() && !d.Type().IsRegular() {
+			return err
+		}
+		f, err := t.root.Open(p)
+		if err != nil {
+			return err
+		}
+		defer func() { rerr = errors.Join(rerr, f.Close()) }()
+		for _, name := range []string{"system.posix_acl_access", "system.posix_acl_default"} {
+			err := unix.Fremovexattr(int(f.Fd()), name)
+			if errors.Is(err, unix.ENODATA) || errors.Is(err, unix.ENOTSUP) {
+				continue
+			}
+			if err != nil {
+				return fmt.Errorf("/%s: %w", p, err)
+			}
+			if _, err := fmt.Fprintf(t.log, "  removed %s of /%s\n", name, p); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }

@@ -62,6 +62,9 @@ type Output struct {
 // Handle stands for an output that may not be built yet.
 type Handle interface{ handle() ref }
 
+// MakerOf names the stage that gives what a handle stands for.
+func MakerOf(h Handle) string { return h.handle().stage }
+
 type ref struct {
 	stage, name string
 	kind        Kind

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/provenance"
+	"github.com/isotrace/isotrace/stages"
+)
+
+func (a *app) buildCommand() *cobra.Command {
+	var out, key string
+	c := &cobra.Command{
+		Use:   "build",
+		Short: "Make the image and its evidence, and verify them",
+		Long: `Makes the image that isotrace.lock describes; makes the lock first where there
+is none. Each stage leaves a signed in-toto link; a stage whose inputs have not
+changed comes from the store. What was written is verified before it takes the
+place of what was there.`,
+		Example: `  isotrace build
+  isotrace -C examples/rescue build -o out --key builder.key`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return inside(func() error { return a.build(c.Context(), out, key) })
+		},
+	}
+	c.Flags().StringVarP(&out, "output", "o", "out", "`folder` for the image and its evidence, below the project's folder unless absolute")
+	c.Flags().StringVar(&key, "key", "", "the builder's private key `file` (default keys/builder.key)")
+	a.mirrorFlags(c)
+	return c
+}
+
+func (a *app) build(ctx context.Context, out, key string) (err error) {
+	p, err := stages.OpenProject(a.dir)
+	if err != nil {
+		return err
+	}
+	if p.Lock != nil {
+		if err := p.Lock.CheckConfig(p.Config); err != nil {
+			return err
+		}
+	}
+	signer, err := a.loadSigner(key)
+	if err != nil {
+		return err
+	}
+	s, err := a.session(p)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Store.Close()) }()
+	if !filepath.IsAbs(out) {
+		out = filepath.Join(a.dir, out)
+	}
+	journal, err := openJournal(filepath.Join(out, "journal"))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, journal.close()) }()
+	progress, err := a.newProgress()
+	if err != nil {
+		return err
+	}
+	s.Progress, s.Journal = journal.watch(progress), journal.stage
+	b, err := a.lockAndBuild(ctx, s, out, signer)
+	progress.Close()
+	if err != nil {
+		return err
+	}
+	return a.result(b, func(w io.Writer) error {
+		_, err := fmt.Fprintf(w, "%s  %s  %s\nverified: %d checks hold; records signed by %.8s\n", b.ISO, bytesText(b.Size), "sha256:"+b.Digest, len(b.Checks.Checks), signer.Public().KeyID())
+		return err
+	})
+}
+
+func (a *app) lockAndBuild(ctx context.Context, s *stages.Session, out string, signer *provenance.Signer) (*stages.Built, error) {
+	if s.Project.Lock == nil {
+		if _, err := a.writeLock(ctx, s); err != nil {
+			return nil, err
+		}
+		p, err := stages.OpenProject(a.dir)
+		if err != nil {
+			return nil, err
+		}
+		s.Project = p
+	}
+	return s.Build(ctx, out, signer, func(c provenance.Check) {
+		if !c.OK() {
+			s.Progress.Line("verify", c.Rule+": "+c.Problems[0].String())
+		}
+	})
+}
+
+// checkOutput refuses an output folder that cannot be written to before an
+// hour is spent.
+func checkOutput(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fault.New(fault.Usage, "name another folder with -o", "the output folder: %w", err)
+	}
+	return nil
+}

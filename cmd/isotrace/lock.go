@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/isotrace/isotrace/internal/artifact"
+	"github.com/isotrace/isotrace/internal/lockfile"
+	"github.com/isotrace/isotrace/stages"
+)
+
+func (a *app) lockCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "lock",
+		Short: "Resolve the config into exact content: isotrace.lock",
+		Long: `Fetches the Release files and indexes of the config's archives, checks their
+signatures, and lets the toolbox's apt choose the packages, offline. The lock
+names every package, tool and base image by SHA-256, and why it is there.`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return inside(func() error { return a.lock(c.Context()) })
+		},
+	}
+	a.mirrorFlags(c)
+	return c
+}
+
+func (a *app) lock(ctx context.Context) (err error) {
+	p, err := stages.OpenProjectConfig(a.dir)
+	if err != nil {
+		return err
+	}
+	s, err := a.session(p)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Store.Close()) }()
+	progress, err := a.newProgress()
+	if err != nil {
+		return err
+	}
+	s.Progress = progress
+	l, err := a.writeLock(ctx, s)
+	progress.Close()
+	if err != nil {
+		return err
+	}
+	return a.result(summary(l), func(w io.Writer) error {
+		_, err := fmt.Fprintf(w, "locked %d packages for the image, %d to boot it, %d tools\n", len(l.Target), len(l.Boot), len(l.Tools))
+		return err
+	})
+}
+
+func (a *app) writeLock(ctx context.Context, s *stages.Session) (*lockfile.Lock, error) {
+	l, err := s.Lock(ctx)
+	if err != nil {
+		return nil, err
+	}
+	text, err := l.Encode()
+	if err != nil {
+		return nil, err
+	}
+	return l, artifact.WriteBytes(filepath.Join(a.dir, lockfile.FileName), 0o644, text)
+}
+
+func summary(l *lockfile.Lock) map[string]any {
+	return map[string]any{"config": l.Intent, "epoch": l.Epoch, "target": len(l.Target), "boot": len(l.Boot), "tools": len(l.Tools)}
+}

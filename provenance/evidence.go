@@ -1,0 +1,201 @@
+package provenance
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/isotrace/isotrace/internal/artifact"
+	"github.com/isotrace/isotrace/internal/config"
+	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/lockfile"
+)
+
+// The layout of a build's output folder.
+const (
+	EvidenceDir   = "evidence"
+	LinksDir      = "links"         // STAGE.KEYID8.link
+	ManifestDir   = "manifest"      // mtree manifests, by record path
+	ArchivesDir   = "archives"      // Release files and indexes, REPOSITORY/PATH
+	KeyringsDir   = "archives/keys" // SHA256.gpg, the keys that may sign archives
+	BuilderKey    = "builder.pub"
+	Sums          = "SHA256SUMS"
+	SumsSignature = "SHA256SUMS.sig"
+)
+
+// Record paths that checks know. A link calls a product STAGE/OUTPUT, the files
+// of a set STAGE/OUTPUT/PATH, and a tree STAGE/OUTPUT.mtree.
+const (
+	recordISO      = "iso/iso"
+	recordMedium   = "livetree/tree/"
+	recordFetch    = "fetch/"
+	recordProject  = "project/"
+	squashfsPath   = "casper/filesystem.squashfs"
+	squashfsStage  = "squashfs"
+	biosImagePath  = "boot/grub/bios.img"
+	bootCatalogue  = "boot/grub/boot.cat"
+	checksumsPath  = "md5sum.txt"
+	manifestSuffix = ".mtree"
+)
+
+// KeyringName is the evidence's file for an archive's keys.
+func KeyringName(d artifact.Digest) string { return path.Join(KeyringsDir, string(d)+".gpg") }
+
+// Bounds of an evidence folder.
+const (
+	maxEvidenceFiles = 20_000
+	maxEvidenceFile  = 2 << 30
+	maxEvidenceDepth = 16
+)
+
+// WriteSums writes SHA256SUMS over every file below dir and over the images
+// beside it, and its signature. sha256sum -c reads it inside dir.
+func WriteSums(dir string, images []artifact.Ref, s *Signer) error {
+	sums, err := listSums(dir)
+	if err != nil {
+		return err
+	}
+	for _, i := range images {
+		sums["../"+i.Path] = i.Digest
+	}
+	var text bytes.Buffer
+	for _, name := range sortedKeys(sums) {
+		fmt.Fprintf(&text, "%s  %s\n", sums[name], name)
+	}
+	sig, err := s.SignDetached(text.Bytes())
+	if err != nil {
+		return err
+	}
+	return errors.Join(
+		artifact.WriteBytes(filepath.Join(dir, Sums), 0o644, text.Bytes()),
+		artifact.WriteBytes(filepath.Join(dir, SumsSignature), 0o644, sig))
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// listSums hashes every file below dir but the sums themselves.
+func listSums(dir string) (map[string]artifact.Digest, error) {
+	sums := map[string]artifact.Digest{}
+	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(dir, p)
+		if err != nil {
+			return err
+		}
+		rel = filepath.ToSlash(rel)
+		switch {
+		case d.IsDir():
+			if strings.Count(rel, "/") > maxEvidenceDepth {
+				return fmt.Errorf("%s: folders are nested too deeply", rel)
+			}
+			return nil
+		case !d.Type().IsRegular():
+			return fmt.Errorf("%s: is not a regular file", rel)
+		case rel == Sums || rel == SumsSignature:
+			return nil
+		case len(sums) > maxEvidenceFiles:
+			return fmt.Errorf("more than %d files", maxEvidenceFiles)
+		}
+		sums[rel], _, err = artifact.HashFile(p)
+		return err
+	})
+	return sums, err
+}
+
+// Bundle is an evidence folder and the image beside it, as found.
+type Bundle struct {
+	dir        string
+	image      string // path of the ISO
+	Config     *config.Config
+	Lock       *lockfile.Lock
+	configText []byte
+	lockText   []byte
+}
+
+// OpenBundle finds the evidence and the image in a build's output folder.
+func OpenBundle(dir string) (*Bundle, error) {
+	b := &Bundle{dir: filepath.Join(dir, EvidenceDir)}
+	if st, err := os.Stat(b.dir); err != nil || !st.IsDir() {
+		return nil, fault.New(fault.Usage, "name the folder that isotrace build wrote", "%s: has no folder %s", dir, EvidenceDir)
+	}
+	var err error
+	if b.configText, err = b.read(config.FileName, config.MaxSize); err != nil {
+		return nil, refused(err)
+	}
+	if b.Config, err = config.Parse(config.FileName, b.configText); err != nil {
+		return nil, refused(err)
+	}
+	if b.lockText, err = b.read(lockfile.FileName, lockfile.MaxSize); err != nil {
+		return nil, refused(err)
+	}
+	if b.Lock, err = lockfile.Decode(lockfile.FileName, b.lockText); err != nil {
+		return nil, refused(err)
+	}
+	b.image = filepath.Join(dir, b.Config.Name+".iso")
+	return b, nil
+}
+
+// refused is an error about the evidence: not about how verify was called.
+func refused(err error) error {
+	return fault.New(fault.Refused, "the evidence is not as isotrace build left it", "%s: %w", EvidenceDir, err)
+}
+
+// ImageName is the image's file name.
+func (b *Bundle) ImageName() string { return filepath.Base(b.image) }
+
+// Image is the image's path.
+func (b *Bundle) Image() string { return b.image }
+
+// read returns a file of the evidence, through an os.Root: no link leads out.
+func (b *Bundle) read(name string, limit int64) (_ []byte, err error) {
+	root, err := os.OpenRoot(b.dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, root.Close()) }()
+	f, err := root.Open(filepath.FromSlash(name))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	text, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if int64(len(text)) > limit {
+		return nil, fmt.Errorf("%s: longer than %d bytes", name, limit)
+	}
+	return text, err
+}
+
+// parseSums reads what sha256sum writes.
+func parseSums(text []byte) (map[string]artifact.Digest, error) {
+	sums := map[string]artifact.Digest{}
+	lines := bufio.NewScanner(bytes.NewReader(text))
+	for lines.Scan() {
+		digest, name, ok := strings.Cut(lines.Text(), "  ")
+		d := artifact.Digest(digest)
+		if err := d.Validate(); !ok || err != nil || name == "" {
+			return nil, fmt.Errorf("%s: cannot read %q", Sums, lines.Text())
+		}
+		if _, twice := sums[name]; twice {
+			return nil, fmt.Errorf("%s: names %s twice", Sums, name)
+		}
+		sums[name] = d
+	}
+	return sums, lines.Err()
+}

@@ -1,0 +1,188 @@
+package provenance
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+
+	"github.com/in-toto/in-toto-golang/in_toto"
+
+	"github.com/isotrace/isotrace/internal/artifact"
+	"github.com/isotrace/isotrace/internal/epoch"
+	"github.com/isotrace/isotrace/internal/stage"
+	"github.com/isotrace/isotrace/internal/tool"
+)
+
+// Recorder turns stage records into signed in-toto links and back; it is what
+// stage.Runner asks for.
+type Recorder struct{ Signer *Signer }
+
+// KeyID names the signer's key.
+func (r Recorder) KeyID() string { return r.Signer.public.KeyID() }
+
+// The keys of a link's environment.
+const (
+	envEpoch   = "SOURCE_DATE_EPOCH"
+	envVersion = "isotrace.stage-version"
+	envParams  = "isotrace.parameters" // JSON, as text: canonical JSON has no numbers with fractions
+)
+
+// LinkName is the file name of a stage's link, as in-toto wants it.
+func LinkName(stage, keyID string) string { return fmt.Sprintf("%s.%.8s.link", stage, keyID) }
+
+// Seal writes a record as a link in a Metablock, signed.
+func (r Recorder) Seal(rec stage.Record) ([]byte, error) {
+	commands := []any{}
+	for _, c := range rec.Commands {
+		m := map[string]any{"argv": c.Argv}
+		if len(c.Env) > 0 {
+			m["env"] = c.Env
+		}
+		if c.Dir != "" {
+			m["dir"] = c.Dir
+		}
+		commands = append(commands, m)
+	}
+	mb := in_toto.Metablock{Signed: in_toto.Link{
+		Type: "link", Name: rec.Name,
+		Materials:  hashObjects(rec.Materials),
+		Products:   hashObjects(rec.Products),
+		ByProducts: map[string]any{"commands": commands},
+		Command:    []string{"isotrace", "stage", rec.Name},
+		Environment: map[string]any{
+			envEpoch: rec.Epoch.String(), envVersion: strconv.Itoa(rec.Version), envParams: string(rec.Params),
+		},
+	}}
+	text, err := mb.GetSignableRepresentation()
+	if err != nil {
+		return nil, fmt.Errorf("link %s: %w", rec.Name, err)
+	}
+	sig, err := r.Signer.sign(text)
+	if err != nil {
+		return nil, fmt.Errorf("link %s: %w", rec.Name, err)
+	}
+	mb.Signatures = []in_toto.Signature{{KeyID: r.KeyID(), Sig: hex.EncodeToString(sig)}}
+	b, err := json.MarshalIndent(mb, "", "  ")
+	return append(b, '\n'), err
+}
+
+// Open verifies a link of the signer's own and returns its record.
+func (r Recorder) Open(link []byte) (stage.Record, error) { return OpenLink(link, r.Signer.public) }
+
+func hashObjects(m map[string]artifact.Digest) map[string]in_toto.HashObj {
+	out := make(map[string]in_toto.HashObj, len(m))
+	for path, d := range m {
+		out[path] = in_toto.HashObj{"sha256": string(d)}
+	}
+	return out
+}
+
+// linkFile is a link as Seal writes it, strictly.
+type linkFile struct {
+	Signed struct {
+		Type       string                       `json:"_type"`
+		Name       string                       `json:"name"`
+		Materials  map[string]map[string]string `json:"materials"`
+		Products   map[string]map[string]string `json:"products"`
+		ByProducts struct {
+			Commands []tool.Command `json:"commands"`
+		} `json:"byproducts"`
+		Command     []string          `json:"command"`
+		Environment map[string]string `json:"environment"`
+	} `json:"signed"`
+	Signatures []in_toto.Signature `json:"signatures"`
+}
+
+// maxLink bounds a link, in bytes.
+const maxLink = 64 << 20
+
+// OpenLink verifies that the key signed a link, and returns its record.
+func OpenLink(link []byte, key *PublicKey) (stage.Record, error) {
+	var rec stage.Record
+	if len(link) > maxLink {
+		return rec, fmt.Errorf("link: longer than %d bytes", maxLink)
+	}
+	var f linkFile
+	dec := json.NewDecoder(bytes.NewReader(link))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&f); err != nil {
+		return rec, fmt.Errorf("link: %w", err)
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return rec, errors.New("link: something follows it")
+	}
+	var raw struct {
+		Signed json.RawMessage `json:"signed"`
+	}
+	if err := json.Unmarshal(link, &raw); err != nil {
+		return rec, fmt.Errorf("link: %w", err)
+	}
+	var signed any
+	num := json.NewDecoder(bytes.NewReader(raw.Signed))
+	num.UseNumber()
+	if err := num.Decode(&signed); err != nil {
+		return rec, fmt.Errorf("link: %w", err)
+	}
+	mb := in_toto.Metablock{Signed: signed}
+	text, err := mb.GetSignableRepresentation()
+	if err != nil {
+		return rec, fmt.Errorf("link: %w", err)
+	}
+	if !signedBy(key, f.Signatures, text) {
+		return rec, fmt.Errorf("link %s: is not signed by key %.8s", f.Signed.Name, key.KeyID())
+	}
+	return recordOf(f)
+}
+
+func signedBy(key *PublicKey, signatures []in_toto.Signature, text []byte) bool {
+	for _, s := range signatures {
+		sig, err := hex.DecodeString(s.Sig)
+		if err == nil && s.KeyID == key.KeyID() && key.verify(text, sig) {
+			return true
+		}
+	}
+	return false
+}
+
+func recordOf(f linkFile) (stage.Record, error) {
+	l := f.Signed
+	rec := stage.Record{Name: l.Name, Commands: l.ByProducts.Commands, Params: json.RawMessage(l.Environment[envParams])}
+	if l.Type != "link" || len(l.Command) != 3 || l.Command[0] != "isotrace" || l.Command[2] != l.Name {
+		return rec, fmt.Errorf("link %s: is not one of a stage of isotrace", l.Name)
+	}
+	if !json.Valid(rec.Params) {
+		return rec, fmt.Errorf("link %s: its parameters are not JSON", l.Name)
+	}
+	seconds, err := strconv.ParseInt(l.Environment[envEpoch], 10, 64)
+	if err != nil {
+		return rec, fmt.Errorf("link %s: epoch: %w", l.Name, err)
+	}
+	rec.Epoch = epoch.Epoch(seconds)
+	if rec.Version, err = strconv.Atoi(l.Environment[envVersion]); err != nil {
+		return rec, fmt.Errorf("link %s: version: %w", l.Name, err)
+	}
+	if rec.Materials, err = digests(l.Materials); err != nil {
+		return rec, fmt.Errorf("link %s: %w", l.Name, err)
+	}
+	rec.Products, err = digests(l.Products)
+	if err != nil {
+		return rec, fmt.Errorf("link %s: %w", l.Name, err)
+	}
+	return rec, nil
+}
+
+func digests(m map[string]map[string]string) (map[string]artifact.Digest, error) {
+	out := make(map[string]artifact.Digest, len(m))
+	for path, h := range m {
+		d := artifact.Digest(h["sha256"])
+		if err := d.Validate(); err != nil || len(h) != 1 {
+			return nil, fmt.Errorf("%s: want one sha256, have %v", path, h)
+		}
+		out[path] = d
+	}
+	return out, nil
+}

@@ -1,0 +1,342 @@
+package provenance
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/isotrace/isotrace/internal/artifact"
+	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/lockfile"
+	"github.com/isotrace/isotrace/internal/stage"
+)
+
+// Problem is one thing that does not hold.
+type Problem struct {
+	File   string `json:"file"`
+	Detail string `json:"detail"`
+}
+
+func (p Problem) String() string { return p.File + ": " + p.Detail }
+
+// Check is the outcome of one rule.
+type Check struct {
+	Rule string `json:"rule"`
+	// What was found to hold, in words, where nothing is amiss.
+	What     string    `json:"what"`
+	Problems []Problem `json:"problems,omitempty"`
+}
+
+// OK tells whether the rule holds.
+func (c Check) OK() bool { return len(c.Problems) == 0 }
+
+// VerifyOptions say whom to believe.
+type VerifyOptions struct {
+	// Key is the builder's. Where it is nil the bundle's own is taken, which
+	// proves that the bundle is whole but not who made it.
+	Key *PublicKey
+	// Fetched gives what a lock's fetch stage must have brought, by record path.
+	Fetched func(*lockfile.Lock) map[string]artifact.Digest
+	// Report is told of each check as soon as it is done; it may be nil.
+	Report func(Check)
+	// Known tells whether a check that takes long held before for the very same
+	// content; nil makes every check anew. It is for a builder's own store,
+	// never for an auditor.
+	Known func(artifact.Digest) bool
+}
+
+// verification is a run of all checks over one bundle.
+type verification struct {
+	*Bundle
+	opts  VerifyOptions
+	key   *PublicKey
+	links map[string]stage.Record // by stage
+	// made are all products, by record path.
+	made map[string]artifact.Digest
+	// files are those of the evidence, and iso is the image, as hashed.
+	files map[string]artifact.Digest
+	iso   artifact.Digest
+	// md5 are those of the image's files.
+	md5  map[string]string
+	held []artifact.Digest
+}
+
+// known tells whether the rule held before for the content of these digests.
+// What holds now is remembered under the same name.
+func (v *verification) known(rule string, content ...artifact.Digest) (name artifact.Digest, known bool) {
+	text := fmt.Sprintf("%s %d", rule, verifierVersion)
+	for _, d := range content {
+		text += " " + string(d)
+	}
+	name = artifact.HashBytes([]byte(text))
+	return name, v.opts.Known != nil && v.opts.Known(name)
+}
+
+// verifierVersion changes whenever a check that may be remembered changes.
+const verifierVersion = 1
+
+// hold remembers that a rule holds.
+func (v *verification) hold(name artifact.Digest, problems []Problem) {
+	if len(problems) == 0 {
+		v.held = append(v.held, name)
+	}
+}
+
+// Result is what a verification found.
+type Result struct {
+	KeyID string `json:"key"`
+	// KeyFromBundle tells that nobody said whose key it must be.
+	KeyFromBundle bool    `json:"key-from-bundle,omitempty"`
+	Checks        []Check `json:"checks"`
+	// ExpiredAccepted are suites that had expired when the lock was made.
+	ExpiredAccepted []string `json:"expired-accepted,omitempty"`
+	// Held names the checks that need not be made again for the same content.
+	Held []artifact.Digest `json:"-"`
+}
+
+// Failed returns the checks that do not hold.
+func (r Result) Failed() []Check {
+	return slices.DeleteFunc(slices.Clone(r.Checks), Check.OK)
+}
+
+// Verify checks the image in dir against its evidence, from the image's bytes
+// up. It needs no network and no other tool. What does not hold is in the
+// result; an error is what kept the checks from being made.
+func Verify(ctx context.Context, dir string, o VerifyOptions) (Result, error) {
+	b, err := OpenBundle(dir)
+	if err != nil {
+		return Result{}, err
+	}
+	v := &verification{Bundle: b, opts: o, key: o.Key, links: map[string]stage.Record{}, made: map[string]artifact.Digest{}}
+	if v.key == nil {
+		text, err := b.read(BuilderKey, 1<<16)
+		if err != nil {
+			return Result{}, refused(err)
+		}
+		if v.key, err = ParsePublicKey(BuilderKey, text); err != nil {
+			return Result{}, refused(err)
+		}
+	}
+	r := Result{KeyID: v.key.KeyID(), KeyFromBundle: o.Key == nil}
+	for _, a := range b.Lock.Archives {
+		if a.ExpiredAccepted {
+			r.ExpiredAccepted = append(r.ExpiredAccepted, a.ID)
+		}
+	}
+	for _, rule := range rules {
+		if ctx.Err() != nil {
+			return r, context.Cause(ctx)
+		}
+		c := Check{Rule: rule.name}
+		if c.What, c.Problems, err = rule.check(v, ctx); err != nil {
+			return r, fmt.Errorf("check %s: %w", rule.name, err)
+		}
+		r.Checks = append(r.Checks, c)
+		if o.Report != nil {
+			o.Report(c)
+		}
+	}
+	r.Held = v.held
+	return r, nil
+}
+
+// rules are checked in this order; later ones use what earlier ones found.
+var rules = []struct {
+	name  string
+	about string
+	check func(*verification, context.Context) (string, []Problem, error)
+}{
+	{"evidence", "SHA256SUMS is signed and lists exactly what is there", (*verification).evidence},
+	{"links", "every link is signed by the builder", (*verification).checkLinks},
+	{"chain", "what a stage took is what another one gave or the project holds", (*verification).chain},
+	{"lock", "the lock belongs to the config, and nothing but the lock was fetched", (*verification).checkLock},
+	{"archives", "every package stands in an index that an archive's key signed", (*verification).archives},
+	{"image", "the image is the one that the last stage gave", (*verification).checkImage},
+	{"medium", "the image's files are those of its tree, byte for byte", (*verification).medium},
+	{"checksums", "the image's md5sum.txt lists its files as they are", (*verification).checksums},
+	{"squashfs", "the squashfs holds the recorded root tree", (*verification).checkSquashfs},
+}
+
+// Rules returns the names of the checks and what each says.
+func Rules() (names, about []string) {
+	for _, r := range rules {
+		names, about = append(names, r.name), append(about, r.about)
+	}
+	return names, about
+}
+
+func (v *verification) evidence(context.Context) (string, []Problem, error) {
+	text, err := v.read(Sums, 64<<20)
+	if err != nil {
+		return "", []Problem{{Sums, err.Error()}}, nil
+	}
+	sig, err := v.read(SumsSignature, 1<<16)
+	if err != nil {
+		return "", []Problem{{SumsSignature, err.Error()}}, nil
+	}
+	var problems []Problem
+	if err := v.key.VerifyDetached(text, sig); err != nil {
+		problems = append(problems, Problem{Sums, err.Error()})
+	}
+	want, err := parseSums(text)
+	if err != nil {
+		return "", append(problems, Problem{Sums, err.Error()}), nil
+	}
+	have, err := listSums(v.dir)
+	if err != nil {
+		return "", append(problems, Problem{EvidenceDir, err.Error()}), nil
+	}
+	v.files = have
+	image := "../" + v.ImageName()
+	for _, name := range sortedKeys(want) {
+		switch d, ok := have[name]; {
+		case name == image:
+		case !ok:
+			problems = append(problems, Problem{name, "is missing"})
+		case d != want[name]:
+			problems = append(problems, Problem{name, fmt.Sprintf("its SHA-256 is %s, %s says %s", d, Sums, want[name])})
+		}
+	}
+	for _, name := range sortedKeys(have) {
+		if _, ok := want[name]; !ok {
+			problems = append(problems, Problem{name, "is not in " + Sums})
+		}
+	}
+	if _, ok := want[image]; !ok {
+		problems = append(problems, Problem{Sums, "does not name the image " + v.ImageName()})
+	}
+	return fmt.Sprintf("%d files match %s, signed by %.8s", len(have), Sums, v.key.KeyID()), problems, nil
+}
+
+func (v *verification) checkLinks(context.Context) (string, []Problem, error) {
+	files, err := os.ReadDir(filepath.Join(v.dir, LinksDir))
+	if err != nil {
+		return "", []Problem{{LinksDir, err.Error()}}, nil
+	}
+	var problems []Problem
+	for _, f := range files {
+		name := path.Join(LinksDir, f.Name())
+		text, err := v.read(name, maxLink)
+		if err != nil {
+			problems = append(problems, Problem{name, err.Error()})
+			continue
+		}
+		rec, err := OpenLink(text, v.key)
+		if err != nil {
+			problems = append(problems, Problem{name, err.Error()})
+			continue
+		}
+		if f.Name() != LinkName(rec.Name, v.key.KeyID()) {
+			problems = append(problems, Problem{name, "is the link of stage " + rec.Name})
+			continue
+		}
+		if rec.Epoch != v.Lock.Epoch {
+			problems = append(problems, Problem{name, fmt.Sprintf("its epoch is %s, the lock's is %s", rec.Epoch, v.Lock.Epoch)})
+		}
+		v.links[rec.Name] = rec
+		for p, d := range rec.Products {
+			if !strings.HasPrefix(p, rec.Name+"/") {
+				problems = append(problems, Problem{name, "names a product that is not the stage's own: " + p})
+			}
+			v.made[p] = d
+		}
+	}
+	return fmt.Sprintf("%d stages, each with a link signed by %.8s", len(v.links), v.key.KeyID()), problems, nil
+}
+
+// chain follows the materials from the image's stage back to the project.
+func (v *verification) chain(context.Context) (string, []Problem, error) {
+	var problems []Problem
+	seen := map[string]bool{}
+	count := 0
+	var follow func(name string)
+	follow = func(name string) {
+		if seen[name] {
+			return
+		}
+		seen[name] = true
+		rec, ok := v.links[name]
+		if !ok {
+			problems = append(problems, Problem{LinksDir, "there is no link of stage " + name})
+			return
+		}
+		for _, m := range sortedKeys(rec.Materials) {
+			count++
+			if strings.HasPrefix(m, recordProject) {
+				continue
+			}
+			maker, _, _ := strings.Cut(m, "/")
+			follow(maker)
+			switch made, ok := v.made[m]; {
+			case v.links[maker].Name == "":
+			case !ok:
+				problems = append(problems, Problem{LinkName(name, v.key.KeyID()), fmt.Sprintf("took %s, which stage %s did not give", m, maker)})
+			case made != rec.Materials[m]:
+				problems = append(problems, Problem{LinkName(name, v.key.KeyID()), fmt.Sprintf("took %s as %s, stage %s gave %s", m, rec.Materials[m].Short(), maker, made.Short())})
+			}
+		}
+	}
+	if _, ok := v.made[recordISO]; !ok {
+		problems = append(problems, Problem{LinksDir, "no stage gave " + recordISO})
+	}
+	follow(path.Dir(recordISO))
+	for _, name := range sortedKeys(v.links) {
+		if !seen[name] {
+			problems = append(problems, Problem{LinkName(name, v.key.KeyID()), "the image does not rest on this stage"})
+		}
+	}
+	return fmt.Sprintf("%d materials, each the product of a stage or a file of the project", count), problems, nil
+}
+
+func (v *verification) checkLock(context.Context) (string, []Problem, error) {
+	var problems []Problem
+	if err := v.Lock.CheckConfig(v.Config); err != nil {
+		problems = append(problems, Problem{lockfile.FileName, err.Error()})
+	}
+	fetched := v.links[path.Dir(recordFetch)]
+	lock := recordProject + lockfile.FileName
+	if want, have := fetched.Materials[lock], artifact.HashBytes(v.lockText); want != have {
+		problems = append(problems, Problem{lockfile.FileName, fmt.Sprintf("its SHA-256 is %s, the stage fetch took %s", have, want)})
+	}
+	want := v.opts.Fetched(v.Lock)
+	for _, p := range sortedKeys(want) {
+		if have := fetched.Products[p]; have != want[p] {
+			problems = append(problems, Problem{p, fmt.Sprintf("was fetched as %q, the lock says %s", have, want[p])})
+		}
+	}
+	for _, p := range sortedKeys(fetched.Products) {
+		if _, ok := want[p]; !ok {
+			problems = append(problems, Problem{p, "was fetched, but is not in the lock"})
+		}
+	}
+	return fmt.Sprintf("%d files fetched, all of them locked", len(want)), problems, nil
+}
+
+// Refused is the error of a verification in which something does not hold.
+func (r Result) Refused() error {
+	failed := r.Failed()
+	if len(failed) == 0 {
+		return nil
+	}
+	var names []string
+	for _, c := range failed {
+		names = append(names, c.Rule)
+	}
+	first := failed[0].Problems[0]
+	return fault.New(fault.Refused, "do not use the image; the lines above name every file and rule", "verification failed: %s: %s", strings.Join(names, ", "), first)
+}
+
+// maxProblems bounds what one check reports.
+const maxProblems = 50
+
+func bounded(problems []Problem) []Problem {
+	if len(problems) <= maxProblems {
+		return problems
+	}
+	more := len(problems) - maxProblems
+	return append(slices.Clone(problems[:maxProblems]), Problem{"…", fmt.Sprintf("and %d more", more)})
+}

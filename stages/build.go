@@ -1,0 +1,340 @@
+package stages
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/isotrace/isotrace/internal/artifact"
+	"github.com/isotrace/isotrace/internal/baseimage"
+	"github.com/isotrace/isotrace/internal/config"
+	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/lockfile"
+	"github.com/isotrace/isotrace/internal/stage"
+	"github.com/isotrace/isotrace/provenance"
+	"github.com/isotrace/isotrace/stages/fetch"
+)
+
+// Built is what a build left in its output folder.
+type Built struct {
+	ISO    string          `json:"iso"` // path
+	Digest artifact.Digest `json:"sha256"`
+	Size   int64           `json:"size"`
+	// Results of the stages, by name.
+	Results map[string]stage.Result `json:"-"`
+	Checks  provenance.Result       `json:"-"`
+}
+
+// Build makes the products of the project's lock in the folder out, with their
+// evidence, and verifies what it wrote before it takes the place of what was
+// there.
+func (s *Session) Build(ctx context.Context, out string, signer *provenance.Signer, report func(provenance.Check)) (_ *Built, err error) {
+	p := s.Project
+	if err := p.Lock.CheckConfig(p.Config); err != nil {
+		return nil, err
+	}
+	materials, err := p.Collect(ctx, s.Store)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.copyImage(ctx); err != nil {
+		return nil, err
+	}
+	g, products := Pipeline(p.Config, p.Lock, materials, s.fetch)
+	runner := &stage.Runner{
+		Store: s.Store, Epoch: p.Lock.Epoch, Recorder: provenance.Recorder{Signer: signer}, Progress: s.Progress, Journal: s.Journal,
+	}
+	results, err := runner.Run(ctx, g, products.ISO)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.copyKeyrings(ctx, runner, g, products.Base); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(out, 0o755); err != nil {
+		return nil, fault.New(fault.Failed, "name another folder with -o", "make the output folder: %w", err)
+	}
+	if err := sweep(out); err != nil {
+		return nil, err
+	}
+	draft, err := os.MkdirTemp(out, draftPrefix+"*")
+	if err != nil {
+		return nil, artifact.ExplainWrite(err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(draft)) }()
+	b := &Built{Results: results}
+	if err := s.writeDraft(draft, out, signer, b); err != nil {
+		return nil, artifact.ExplainWrite(err)
+	}
+	b.Checks, err = provenance.Verify(ctx, draft, provenance.VerifyOptions{
+		Key: signer.Public(), Fetched: Fetched, Report: report, Known: s.heldBefore,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("verify the build's own output: %w", err)
+	}
+	if err := b.Checks.Refused(); err != nil {
+		return nil, fmt.Errorf("the build's own output: %w", err)
+	}
+	if err := s.rememberHeld(b.Checks); err != nil {
+		return nil, err
+	}
+	b.ISO = filepath.Join(out, p.Config.Name+".iso")
+	return b, publish(draft, out, p.Config.Name+".iso")
+}
+
+// fetch makes the archives' client only when something is to be fetched: a
+// build from a full store needs no mirror.
+func (s *Session) fetch(ctx context.Context, store *artifact.Store, items []fetch.Item, progress func(done, total int64)) error {
+	client, err := s.Client()
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	return Fetcher(client)(ctx, store, items, progress)
+}
+
+// WithTools unpacks the tools of one use and lets do have their folder.
+func (s *Session) WithTools(ctx context.Context, use lockfile.Use, do func(dir string) error) error {
+	return s.withTools(ctx, s.Project.Lock, use, do)
+}
+
+func (s *Session) withTools(ctx context.Context, l *lockfile.Lock, use lockfile.Use, do func(dir string) error) error {
+	lock := stage.Material{Ref: artifact.Ref{Path: "tools", Digest: artifact.HashBytes(nil)}}
+	g, tools := ToolGraph(l, use, lock, s.fetch)
+	runner := &stage.Runner{Store: s.Store, Epoch: l.Epoch, Progress: s.Progress, Journal: s.Journal}
+	return runner.WithTree(ctx, g, tools, do)
+}
+
+// copyImage brings the base image's parts into the store.
+func (s *Session) copyImage(ctx context.Context) error {
+	locked := s.Project.Lock.Image
+	if locked == nil {
+		return nil
+	}
+	missing := false
+	for _, b := range locked.Blobs() {
+		missing = missing || !s.Store.Has(b.Digest)
+	}
+	if !missing {
+		return nil
+	}
+	img, err := baseimage.Open(ctx, s.Project.Config.Base, s.Project.Dir, s.Project.Lock.Architecture, locked)
+	if err != nil {
+		return err
+	}
+	for _, b := range locked.Blobs() {
+		if err := img.Copy(ctx, s.Store, b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// copyKeyrings brings the archives' keys into the store: from the project, or
+// from the base image that they came with.
+func (s *Session) copyKeyrings(ctx context.Context, runner *stage.Runner, g *stage.Graph, base stage.Tree) error {
+	var fromBase []artifact.Ref
+	for _, a := range s.Project.Lock.Archives {
+		if s.Store.Has(a.Keyring.Digest) {
+			continue
+		}
+		if s.Project.Lock.Image != nil && strings.HasPrefix(a.Keyring.Path, basePrefix) {
+			fromBase = append(fromBase, a.Keyring)
+			continue
+		}
+		_, text, err := s.Project.Keyring(a.Keyring.Path)
+		if err != nil {
+			return err
+		}
+		if err := addKeyring(s.Store, a.Keyring, text); err != nil {
+			return err
+		}
+	}
+	if len(fromBase) == 0 {
+		return nil
+	}
+	return runner.WithTree(ctx, g, base, func(dir string) error {
+		b, err := readBase(dir)
+		if err != nil {
+			return err
+		}
+		for _, k := range fromBase {
+			if err := addKeyring(s.Store, k, b.keys[k.Path]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func addKeyring(store *artifact.Store, want artifact.Ref, text []byte) error {
+	have, err := store.Add(bytes.NewReader(text), int64(len(text)))
+	if err != nil {
+		return err
+	}
+	if have.Digest != want.Digest {
+		return fault.New(fault.Usage, "run isotrace lock", "%s: its SHA-256 is %s, the lock says %s", want.Path, have.Digest, want.Digest)
+	}
+	return nil
+}
+
+// Fetched is what the fetch stage must bring for a lock, by record path.
+func Fetched(l *lockfile.Lock) map[string]artifact.Digest {
+	want := map[string]artifact.Digest{}
+	for _, it := range Items(l) {
+		want["fetch/"+it.Set+"/"+it.Repository+"/"+it.Path] = it.Digest
+	}
+	return want
+}
+
+// writeDraft lays out the image and its evidence.
+func (s *Session) writeDraft(draft, out string, signer *provenance.Signer, b *Built) error {
+	p := s.Project
+	name := p.Config.Name + ".iso"
+	iso := b.Results["iso"].Outputs["iso"].File
+	b.Digest, b.Size = iso.Digest, iso.Size
+	if err := linkSame(filepath.Join(out, name), filepath.Join(draft, name), *iso); err != nil {
+		if err := copyFile(s.Store.Path(iso.Digest), filepath.Join(draft, name)); err != nil {
+			return err
+		}
+	}
+	evidence := filepath.Join(draft, provenance.EvidenceDir)
+	copies := map[string]string{} // of stored content, by path
+	texts := map[string][]byte{
+		config.FileName: p.ConfigText, lockfile.FileName: p.LockText, provenance.BuilderKey: signer.Public().PEM,
+	}
+	for stageName, r := range b.Results {
+		texts[filepath.Join(provenance.LinksDir, provenance.LinkName(stageName, signer.Public().KeyID()))] = r.Link
+		for output, o := range r.Outputs {
+			if o.Tree != nil {
+				copies[filepath.Join(provenance.ManifestDir, stageName, output+".mtree")] = s.Store.Path(o.Tree.Manifest.Digest)
+			}
+		}
+	}
+	for _, ref := range b.Results["fetch"].Outputs[fetch.Archives].Set {
+		copies[filepath.Join(provenance.ArchivesDir, ref.Path)] = s.Store.Path(ref.Digest)
+	}
+	for _, a := range p.Lock.Archives {
+		copies[provenance.KeyringName(a.Keyring.Digest)] = s.Store.Path(a.Keyring.Digest)
+	}
+	for to, from := range copies {
+		at := filepath.Join(evidence, to)
+		if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
+			return err
+		}
+		if err := copyFile(from, at); err != nil {
+			return err
+		}
+	}
+	for to, text := range texts {
+		at := filepath.Join(evidence, to)
+		if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
+			return err
+		}
+		if err := artifact.WriteBytes(at, 0o644, text); err != nil {
+			return err
+		}
+	}
+	return provenance.WriteSums(evidence, []artifact.Ref{{Path: name, Digest: iso.Digest}}, signer)
+}
+
+// linkSame takes an image over that is there already, from the same build.
+func linkSame(have, to string, want artifact.Ref) error {
+	st, err := os.Lstat(have)
+	if err != nil {
+		return err
+	}
+	if !st.Mode().IsRegular() || st.Size() != want.Size {
+		return errors.New("another image")
+	}
+	if digest, _, err := artifact.HashFile(have); err != nil || digest != want.Digest {
+		return errors.Join(errors.New("another image"), err)
+	}
+	return os.Link(have, to)
+}
+
+// copyFile copies within the kernel, sharing blocks where the file system can.
+func copyFile(from, to string) (err error) {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, in.Close()) }()
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, out.Close()) }()
+	if unix.IoctlFileClone(int(out.Fd()), int(in.Fd())) != nil {
+		if _, err := io.Copy(out, in); err != nil {
+			return err
+		}
+	}
+	return out.Sync()
+}
+
+// draftPrefix marks folders that a build has not finished.
+const draftPrefix = ".isotrace-draft-"
+
+// sweep removes what a killed build has left in the output folder.
+func sweep(out string) error {
+	entries, err := os.ReadDir(out)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), draftPrefix) {
+			if err := os.RemoveAll(filepath.Join(out, e.Name())); err != nil {
+				return fmt.Errorf("remove what an earlier build left: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// publish moves a verified draft into place. The image goes last: whoever finds
+// it finds its evidence. Between the steps there is no image at all.
+func publish(draft, out, iso string) error {
+	if err := os.Remove(filepath.Join(out, iso)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	old := filepath.Join(out, provenance.EvidenceDir)
+	if err := os.Rename(old, filepath.Join(draft, "old")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := os.Rename(filepath.Join(draft, provenance.EvidenceDir), old); err != nil {
+		return err
+	}
+	if err := os.Rename(filepath.Join(draft, iso), filepath.Join(out, iso)); err != nil {
+		return err
+	}
+	return artifact.SyncDir(out)
+}
+
+// held is the note that a check of provenance.Verify held for some content,
+// for which it cannot come out otherwise.
+func (s *Session) held(check artifact.Digest) string {
+	return s.Store.Result("held." + string(check))
+}
+
+func (s *Session) heldBefore(check artifact.Digest) bool {
+	b, err := os.ReadFile(s.held(check))
+	return err == nil && strings.TrimSpace(string(b)) == string(check)
+}
+
+func (s *Session) rememberHeld(r provenance.Result) error {
+	for _, check := range r.Held {
+		if err := artifact.WriteBytes(s.held(check), 0o644, []byte(check+"\n")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
