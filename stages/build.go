@@ -71,7 +71,7 @@ func (s *Session) Build(ctx context.Context, out string, signer *provenance.Sign
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(draft)) }()
 	b := &Built{Results: results}
-	if err := s.writeDraft(draft, out, signer, b); err != nil {
+	if err := s.writeDraft(draft, signer, b); err != nil {
 		return nil, artifact.ExplainWrite(err)
 	}
 	b.Checks, err = provenance.Verify(ctx, draft, provenance.VerifyOptions{
@@ -196,13 +196,16 @@ func Fetched(l *lockfile.Lock) map[string]artifact.Digest {
 }
 
 // writeDraft lays out the image and its evidence.
-func (s *Session) writeDraft(draft, out string, signer *provenance.Signer, b *Built) error {
+func (s *Session) writeDraft(draft string, signer *provenance.Signer, b *Built) error {
 	p := s.Project
 	name := p.Config.Name + ".iso"
 	iso := b.Results["iso"].Outputs["iso"].File
 	b.Digest, b.Size = iso.Digest, iso.Size
-	if err := linkSame(filepath.Join(out, name), filepath.Join(draft, name), *iso); err != nil {
-		if err := copyFile(s.Store.Path(iso.Digest), filepath.Join(draft, name)); err != nil {
+	// The image shares its bytes with the store where it can: it is read-only in
+	// both, and a store that was tampered with is found out.
+	image := filepath.Join(draft, name)
+	if os.Link(s.Store.Path(iso.Digest), image) != nil {
+		if err := copyFile(s.Store.Path(iso.Digest), image); err != nil {
 			return err
 		}
 	}
@@ -244,21 +247,6 @@ func (s *Session) writeDraft(draft, out string, signer *provenance.Signer, b *Bu
 		}
 	}
 	return provenance.WriteSums(evidence, []artifact.Ref{{Path: name, Digest: iso.Digest}}, signer)
-}
-
-// linkSame takes an image over that is there already, from the same build.
-func linkSame(have, to string, want artifact.Ref) error {
-	st, err := os.Lstat(have)
-	if err != nil {
-		return err
-	}
-	if !st.Mode().IsRegular() || st.Size() != want.Size {
-		return errors.New("another image")
-	}
-	if digest, _, err := artifact.HashFile(have); err != nil || digest != want.Digest {
-		return errors.Join(errors.New("another image"), err)
-	}
-	return os.Link(have, to)
 }
 
 // copyFile copies within the kernel, sharing blocks where the file system can.

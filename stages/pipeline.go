@@ -16,6 +16,7 @@ import (
 	"github.com/isotrace/isotrace/stages/fetch"
 	"github.com/isotrace/isotrace/stages/install"
 	"github.com/isotrace/isotrace/stages/iso"
+	"github.com/isotrace/isotrace/stages/kernel"
 	"github.com/isotrace/isotrace/stages/livetree"
 	"github.com/isotrace/isotrace/stages/manifest"
 	"github.com/isotrace/isotrace/stages/sanitise"
@@ -49,12 +50,13 @@ func Pipeline(c *config.Config, l *lockfile.Lock, m *Materials, fetcher fetch.Fe
 	root = g.Add(customise.Stage(root, append(m.OverlayFiles, m.Scripts...), customiseParams(c, m))).Tree("root")
 	root = g.Add(sanitise.Stage(root, sanitise.Params{Keep: c.Sanitise.Keep, Protect: overlayPaths(m)})).Tree("root")
 
+	boots := g.Add(kernel.Stage(root))
 	manifests := g.Add(manifest.Stage(root, manifest.Params{LiveOnly: c.Manifest.LiveOnly}))
 	squash := g.Add(squashfs.Stage(tools, root, squashfs.Params{Compression: c.Squashfs.Compression, Level: c.Squashfs.Level})).File(squashfs.Output)
 	parts := g.Add(bootparts.Stage(tools, boot, bootparts.Params{Marker: livetree.Marker(c.Name, c.Release), Memtest: c.Boot.WithMemtest()}))
 
 	live := livetree.Inputs{
-		Root: root, Squashfs: squash, Manifests: map[string]stage.File{},
+		Kernel: boots.File(kernel.Kernel), Initrd: boots.File(kernel.Initrd), System: boots.File(kernel.Facts), Squashfs: squash, Manifests: map[string]stage.File{},
 		BIOS: parts.File(bootparts.BIOS), EFI: parts.File(bootparts.EFI), Memtest: parts.Set(bootparts.Memory), Menu: m.Menu,
 	}
 	for _, name := range manifest.Outputs {

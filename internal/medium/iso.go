@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"io/fs"
 	"os"
@@ -17,6 +18,7 @@ import (
 	"github.com/diskfs/go-diskfs/backend"
 	"github.com/diskfs/go-diskfs/backend/file"
 	"github.com/diskfs/go-diskfs/filesystem/iso9660"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/isotrace/isotrace/internal/artifact"
 )
@@ -137,14 +139,21 @@ func (i *ISO) Open(name string) (*io.SectionReader, error) {
 	return io.NewSectionReader(i.storage, e.Offset, e.Size), nil
 }
 
-// Sums reads a file once and returns its SHA-256 and, in hexadecimal, its MD5.
+// Sums reads a file and returns its SHA-256 and, in hexadecimal, its MD5.
 func (i *ISO) Sums(name string) (artifact.Digest, string, error) {
-	r, err := i.Open(name)
-	if err != nil {
-		return "", "", err
+	e, ok := i.Files[name]
+	if !ok {
+		return "", "", fmt.Errorf("%s: %w", name, fs.ErrNotExist)
 	}
 	s, m := sha256.New(), md5.New()
-	if _, err := io.CopyBuffer(io.MultiWriter(s, m), r, make([]byte, 1<<18)); err != nil {
+	var group errgroup.Group
+	for _, h := range []hash.Hash{s, m} {
+		group.Go(func() error {
+			_, err := io.CopyBuffer(h, io.NewSectionReader(i.storage, e.Offset, e.Size), make([]byte, 1<<18))
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
 		return "", "", fmt.Errorf("%s: %w", name, err)
 	}
 	return artifact.Digest(hex.EncodeToString(s.Sum(nil))), hex.EncodeToString(m.Sum(nil)), nil

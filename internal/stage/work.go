@@ -94,6 +94,9 @@ func (w *Work) File(input string) string {
 	return w.run.Store.Path(w.input(input, KindFile).File.Digest)
 }
 
+// FileRef returns the digest and size of a file input; its path is the output's.
+func (w *Work) FileRef(input string) artifact.Ref { return *w.input(input, KindFile).File }
+
 // Set returns the files of a set input, sorted by path.
 func (w *Work) Set(input string) []artifact.Ref { return w.input(input, KindSet).Set }
 

@@ -3,23 +3,20 @@
 package livetree
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/md5" // md5sum.txt is what casper and live-boot check
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
-	"github.com/isotrace/isotrace/internal/archive"
 	"github.com/isotrace/isotrace/internal/artifact"
-	"github.com/isotrace/isotrace/internal/fault"
 	"github.com/isotrace/isotrace/internal/stage"
 )
 
@@ -49,7 +46,9 @@ func Marker(name, release string) string { return "/.disk/isotrace/" + name + "_
 
 // Inputs are what the medium holds.
 type Inputs struct {
-	Root     stage.Tree
+	Kernel, Initrd stage.File
+	// System describes the root tree: a System as JSON.
+	System   stage.File
 	Squashfs stage.File
 	// Manifests go to casper/filesystem.NAME.
 	Manifests map[string]stage.File
@@ -65,7 +64,7 @@ func Stage(in Inputs, p Params) stage.Stage {
 		Name: "livetree", Version: 1, Params: p,
 		Takes: "kernel, initrd, squashfs, manifests, boot parts", Gives: "the medium's tree with grub.cfg, md5sum.txt and .disk/",
 		Inputs: []stage.Input{
-			{Name: "root", From: in.Root}, {Name: "squashfs", From: in.Squashfs}, {Name: "bios", From: in.BIOS},
+			{Name: "kernel", From: in.Kernel}, {Name: "initrd", From: in.Initrd}, {Name: "system", From: in.System}, {Name: "squashfs", From: in.Squashfs}, {Name: "bios", From: in.BIOS},
 			{Name: "efi", From: in.EFI}, {Name: "memtest", From: in.Memtest},
 		},
 		Outputs: []stage.Output{{Name: Output, Kind: stage.KindSet}},
@@ -102,20 +101,15 @@ func (t *tree) lay(ctx context.Context, manifests []string, menu string) error {
 		return err
 	}
 	for _, name := range manifests {
-		if err := t.add("casper/filesystem."+name, t.work.File(name)); err != nil {
-			return err
-		}
+		t.add("casper/filesystem."+name, t.work.FileRef(name))
 	}
-	for at, input := range map[string]string{"casper/filesystem.squashfs": "squashfs", BIOSImage: "bios", "EFI/boot/bootx64.efi": "efi"} {
-		if err := t.add(at, t.work.File(input)); err != nil {
-			return err
-		}
+	for at, input := range map[string]string{"casper/vmlinuz": "kernel", "casper/initrd": "initrd", "casper/filesystem.squashfs": "squashfs", BIOSImage: "bios", "EFI/boot/bootx64.efi": "efi"} {
+		t.add(at, t.work.FileRef(input))
 	}
+	memtest := map[string]string{} // paths on the medium by "bin" and "efi"
 	for _, ref := range t.work.Set("memtest") {
-		if err := t.add("boot/"+ref.Path, t.work.Content(ref)); err != nil {
-			return err
-		}
-		system.Memtest[strings.TrimPrefix(path.Ext(ref.Path), ".")] = "/boot/" + ref.Path
+		t.add("boot/"+ref.Path, ref)
+		memtest[strings.TrimPrefix(path.Ext(ref.Path), ".")] = "/boot/" + ref.Path
 	}
 	template := builtin
 	if menu != "" {
@@ -125,7 +119,7 @@ func (t *tree) lay(ctx context.Context, manifests []string, menu string) error {
 		}
 		template = string(b)
 	}
-	grub, err := render(template, t.params, system)
+	grub, err := render(template, menuOf(t.params, system, memtest))
 	if err != nil {
 		return err
 	}
@@ -152,25 +146,13 @@ func (t *tree) lay(ctx context.Context, manifests []string, menu string) error {
 	return nil
 }
 
-func (t *tree) add(at, file string) (err error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	digest, size, err := artifact.HashReader(f)
-	if err != nil {
-		return err
-	}
-	t.files = append(t.files, artifact.Ref{Path: at, Digest: digest, Size: size})
-	return nil
+func (t *tree) add(at string, ref artifact.Ref) {
+	ref.Path = at
+	t.files = append(t.files, ref)
 }
 
-func (t *tree) addBytes(at string, b []byte) error { return t.addReader(at, bytes.NewReader(b)) }
-
-func (t *tree) addReader(at string, r io.Reader) error {
-	const most = 1 << 30
-	ref, err := t.work.Store().Add(r, most)
+func (t *tree) addBytes(at string, b []byte) error {
+	ref, err := t.work.Store().Add(bytes.NewReader(b), int64(len(b)))
 	if err != nil {
 		return fmt.Errorf("%s: %w", at, err)
 	}
@@ -179,72 +161,18 @@ func (t *tree) addReader(at string, r io.Reader) error {
 	return nil
 }
 
-// system is what the root tree says of itself.
-type system struct {
-	Kernel   string // version
-	Codename string
-	// Memtest are paths on the medium by "bin" and "efi".
-	Memtest   map[string]string
-	Installer bool
+// System is what the root tree says of itself.
+type System struct {
+	Codename  string `json:"codename"`
+	Installer bool   `json:"installer"`
 }
 
-var kernelName = regexp.MustCompile(`^vmlinuz-(.+)$`)
-
-// system takes the newest kernel and its initial RAM file system.
-func (t *tree) system() (_ system, err error) {
-	s := system{Memtest: map[string]string{}}
-	dir, err := t.work.View("root")
+func (t *tree) system() (s System, err error) {
+	b, err := os.ReadFile(t.work.File("system"))
 	if err != nil {
 		return s, err
 	}
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return s, err
-	}
-	defer func() { err = errors.Join(err, root.Close()) }()
-	entries, err := os.ReadDir(dir + "/boot")
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return s, err
-	}
-	for _, e := range entries {
-		if m := kernelName.FindStringSubmatch(e.Name()); m != nil && e.Type().IsRegular() && (s.Kernel == "" || archive.CompareVersions(m[1], s.Kernel) > 0) {
-			s.Kernel = m[1]
-		}
-	}
-	if s.Kernel == "" {
-		return s, fault.New(fault.Usage, "add a kernel to packages, such as linux-image-amd64", "the root tree has no kernel in /boot")
-	}
-	for at, name := range map[string]string{"casper/vmlinuz": "boot/vmlinuz-" + s.Kernel, "casper/initrd": "boot/initrd.img-" + s.Kernel} {
-		f, err := root.Open(name)
-		if err != nil {
-			return s, fault.New(fault.Usage, "live-boot or casper brings initramfs-tools, which makes it", "the root tree has no /%s: %w", name, err)
-		}
-		if err := errors.Join(t.addReader(at, f), f.Close()); err != nil {
-			return s, err
-		}
-	}
-	for _, program := range []string{"usr/bin/ubiquity", "usr/bin/calamares", "usr/bin/debian-installer-launcher"} {
-		if _, err := root.Stat(program); err == nil {
-			s.Installer = true
-		}
-	}
-	s.Codename, err = codename(root)
-	return s, err
-}
-
-func codename(root *os.Root) (_ string, err error) {
-	f, err := root.Open("etc/os-release")
-	if err != nil {
-		return "", fmt.Errorf("the root tree does not say what it is: %w", err)
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	lines := bufio.NewScanner(io.LimitReader(f, 1<<16))
-	for lines.Scan() {
-		if v, ok := strings.CutPrefix(lines.Text(), "VERSION_CODENAME="); ok {
-			return strings.Trim(v, `"'`), nil
-		}
-	}
-	return "", lines.Err()
+	return s, json.Unmarshal(b, &s)
 }
 
 // checksums writes md5sum.txt over every file but itself and the image that

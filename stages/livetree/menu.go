@@ -24,10 +24,10 @@ type Menu struct {
 	MemtestBIOS, MemtestEFI string
 }
 
-func menuOf(p Params, s system) Menu {
+func menuOf(p Params, s System, memtest map[string]string) Menu {
 	m := Menu{
 		Name: p.Name, Title: p.Title, Release: p.Release, Timeout: p.Timeout, Serial: p.Serial,
-		MemtestBIOS: s.Memtest["bin"], MemtestEFI: s.Memtest["efi"],
+		MemtestBIOS: memtest["bin"], MemtestEFI: memtest["efi"],
 	}
 	join := func(words ...string) string { return strings.Join(append(words, p.Parameters...), " ") }
 	if p.Live == "casper" {
@@ -46,13 +46,13 @@ func menuOf(p Params, s system) Menu {
 	return m
 }
 
-func render(text string, p Params, s system) (string, error) {
+func render(text string, m Menu) (string, error) {
 	t, err := template.New("grub.cfg").Option("missingkey=error").Parse(text)
 	if err != nil {
 		return "", fault.New(fault.Usage, "see docs/ARCHITECTURE.md for what a menu may use", "boot menu: %w", err)
 	}
 	var b strings.Builder
-	if err := t.Execute(&b, menuOf(p, s)); err != nil {
+	if err := t.Execute(&b, m); err != nil {
 		return "", fault.New(fault.Usage, "see docs/ARCHITECTURE.md for what a menu may use", "boot menu: %w", err)
 	}
 	if b.Len() > 1<<20 {
