@@ -29,10 +29,16 @@ const (
 // entered marks the environment of a process that Enter has started.
 const entered = "ISOTRACE_ENTERED"
 
+// self hands the program's own file on to the processes that it starts.
+const self = "ISOTRACE_SELF"
+
 // selfPath is taken before anything can change the working folder. /proc may
-// be missing in a bare chroot, hence the second way.
+// be missing in a bare root, hence the other ways.
 var selfPath = func() string {
 	if p, err := os.Executable(); err == nil {
+		return p
+	}
+	if p := os.Getenv(self); p != "" {
 		return p
 	}
 	p, err := exec.LookPath(os.Args[0])
@@ -67,7 +73,7 @@ func Main() {
 // process. In the first it waits for the second and returns its exit code.
 func Enter() (inside bool, code int, err error) {
 	if os.Getenv(entered) == strconv.Itoa(os.Getppid()) {
-		if err := os.Unsetenv(entered); err != nil {
+		if err := errors.Join(os.Unsetenv(entered), os.Unsetenv(self)); err != nil {
 			return false, 0, err
 		}
 		if err := dieWithParent(); err != nil {
@@ -96,7 +102,7 @@ func enter() (code int, err error) {
 
 	cmd := &exec.Cmd{
 		Path: selfPath, Args: append([]string{"isotrace"}, os.Args[1:]...),
-		Env:   append(os.Environ(), entered+"="+strconv.Itoa(os.Getpid())),
+		Env:   append(os.Environ(), entered+"="+strconv.Itoa(os.Getpid()), self+"="+selfPath),
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		SysProcAttr: &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL},
 	}

@@ -1,0 +1,213 @@
+package config
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/invopop/jsonschema"
+
+	"github.com/isotrace/isotrace/internal/fault"
+)
+
+var update = flag.Bool("update", false, "write the goldens")
+
+const minimal = "name: x\nrelease: \"1\"\nbase: {oci: layout}\n"
+
+func TestParseDefaults(t *testing.T) {
+	c, err := Parse(FileName, []byte(minimal))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Architecture != "amd64" || c.Live != "live-boot" || c.Title != "x" || *c.Boot.Timeout != 5 || !c.Boot.WithMemtest() ||
+		c.Squashfs != (Squashfs{Compression: "zstd", Level: 3}) || !reflect.DeepEqual(c.Outputs, []string{"iso"}) || len(c.Manifest.LiveOnly) != 5 {
+		t.Errorf("defaults: %+v", c)
+	}
+}
+
+func TestStarterParses(t *testing.T) {
+	c, err := Parse(FileName, []byte(Starter("rescue", "trixie")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Name != "rescue" || c.Base.Bootstrap != "trixie" || c.Archives[2].Repo() != "debian-security" {
+		t.Errorf("%+v", c)
+	}
+}
+
+func TestParseRefuses(t *testing.T) {
+	for _, c := range []struct{ text, want string }{
+		{"", "isotrace.yaml: is empty"},
+		{minimal + "---\n" + minimal, "more than one YAML document"},
+		{"- x\n", "isotrace.yaml:1: the config: want keys and values"},
+		{minimal + "nam: y\n", `isotrace.yaml:4: unknown key "nam"`},
+		{minimal + "name: y\n", `isotrace.yaml:4: mapping key "name" already defined at line 1`},
+		{minimal + "packages: [[a]]\n", "isotrace.yaml:4: packages[0]: want keys and values"},
+		{minimal + "packages:\n", "isotrace.yaml:4: packages has no value"},
+		{minimal + "packages: [\"bad name\"]\n", "isotrace.yaml:4: packages[0]"},
+		{minimal + "packages: [\"a=1 2\"]\n", "isotrace.yaml:4: packages[0]"},
+		{minimal + "recommends: perhaps\n", "isotrace.yaml:4:"},
+		{minimal + "boot: {timeout: soon}\n", "isotrace.yaml:4:"},
+		{minimal + "boot: {timeout: -1}\n", "isotrace.yaml:4: boot.timeout: want 0 to 3600"},
+		{minimal + "boot: {parameters: [\"a b\"]}\n", "boot.parameters[0]"},
+		{minimal + "boot: {menu: /etc/passwd}\n", "boot.menu: \"/etc/passwd\" leads out"},
+		{minimal + "live: systemd\n", "live: \"systemd\" is neither"},
+		{minimal + "architecture: m68k\n", "architecture: \"m68k\" is not supported"},
+		{minimal + "title: 'a\"b'\n", "title: want at most 80"},
+		{minimal + "hostname: -x\n", "hostname: want a host name"},
+		{minimal + "locale: ../x\n", "locale: \"../x\" is no locale"},
+		{minimal + "timezone: ../../etc/shadow\n", "timezone: \"../../etc/shadow\" is no time zone"},
+		{minimal + "keyboard: \"x;y\"\n", "keyboard:"},
+		{minimal + "outputs: [floppy]\n", "outputs[0]: \"floppy\" is not known"},
+		{minimal + "sanitise: {keep: [everything]}\n", "sanitise.keep[0]: there is no pass"},
+		{minimal + "squashfs: {compression: lzo}\n", "squashfs.compression"},
+		{minimal + "squashfs: {compression: gzip, level: 20}\n", "squashfs.level: want 1 to 9 for gzip"},
+		{minimal + "epoch: yesterday\n", "epoch: \"yesterday\" is no RFC 3339 time"},
+		{minimal + "epoch: \"1970-01-01T00:00:00Z\"\n", "epoch: epoch 0: must lie between"},
+		{minimal + "mirrors: {debian: [\"ftp://x/debian\"]}\n", "mirrors.debian[0]"},
+		{minimal + "mirrors: {debian: [\"http://u:p@x/debian\"]}\n", "must not hold a password"},
+		{minimal + "overlay: [{from: ../x, to: /}]\n", "overlay[0].from"},
+		{minimal + "overlay: [{from: x, to: etc}]\n", "overlay[0].to"},
+		{minimal + "overlay: [{from: x, to: /a/../../b}]\n", "overlay[0].to"},
+		{minimal + "overlay: [{from: x, to: /a, mode: \"0888\"}]\n", "overlay[0].mode"},
+		{minimal + "overlay: [{from: x, to: /a, uid: 70000}]\n", "overlay[0]"},
+		{minimal + "users: [{name: root}]\n", "users[0].name"},
+		{minimal + "users: [{name: a, password-hash: \"x:y\"}]\n", "users[0].password-hash"},
+		{minimal + "users: [{name: a, ssh-keys: [\"no key\\nat all\"]}]\n", "users[0].ssh-keys[0]"},
+		{minimal + "users: [{name: a, shell: sh}]\n", "users[0].shell"},
+		{minimal + "scripts: [\"/bin/sh\"]\n", "scripts[0]"},
+		{minimal + "archives: [{suite: ../x, components: [main], signed-by: k}]\n", "archives[0].suite"},
+		{minimal + "archives: [{suite: x, components: [], signed-by: k}]\n", "archives[0].components"},
+		{minimal + "archives: [{suite: x, components: [main], signed-by: /k}]\n", "archives[0].signed-by"},
+		{minimal + "archives: [{suite: x, components: [a], signed-by: k}, {suite: x, components: [b], signed-by: k}]\n", "archives[1]: debian x is listed twice"},
+		{minimal + "packages: [{name: a, requirements: [\"\"]}]\n", "packages[0].requirements[0]"},
+		{"name: x\nrelease: \"1\"\nbase: {}\n", "base: want exactly one"},
+		{"name: x\nrelease: \"1\"\nbase: {image: a, digest: sha256:12}\n", "base.digest"},
+		{"name: x\nrelease: \"1\"\nbase: {bootstrap: a, digest: sha256:" + strings.Repeat("a", 64) + "}\narchives: [{suite: a, components: [main], signed-by: k}]\n", "a bootstrap has no digest"},
+		{"name: X\nrelease: \"1\"\nbase: {oci: l}\n", "name: want lower-case"},
+		{strings.Repeat("#", MaxSize+1), "longer than"},
+	} {
+		_, err := Parse(FileName, []byte(c.text))
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%.80q: error %v, want %q", c.text, err, c.want)
+			continue
+		}
+		if fault.ClassOf(err) != fault.Usage {
+			t.Errorf("%q: class %d", err, fault.ClassOf(err))
+		}
+		if strings.Contains(err.Error(), "\n") {
+			t.Errorf("%q: more than one line", err)
+		}
+	}
+}
+
+func TestShorthand(t *testing.T) {
+	c, err := Parse(FileName, []byte(minimal+"packages: [a2, {name: b2, requirements: [R-1]}]\nscripts: [x.sh, {from: y.sh}]\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(c.Packages, []Package{{Name: "a2"}, {Name: "b2", Requirements: []string{"R-1"}}}) {
+		t.Errorf("%+v", c.Packages)
+	}
+	if !reflect.DeepEqual(c.Scripts, []Source{{From: "x.sh"}, {From: "y.sh"}}) {
+		t.Errorf("%+v", c.Scripts)
+	}
+}
+
+// TestIntent: what decides the content changes the intent, the rest does not.
+func TestIntent(t *testing.T) {
+	intent := func(more string) string {
+		c, err := Parse(FileName, []byte(minimal+more))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := c.Intent()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(d)
+	}
+	plain := intent("")
+	for _, same := range []string{
+		"hostname: y\n", "boot: {timeout: 9, parameters: [quiet]}\n", "overlay: [{from: x, to: /}]\n", "scripts: [x]\n",
+		"users: [{name: a}]\n", "mirrors: {debian: [\"http://example.org/debian\"]}\n", "squashfs: {level: 9}\n", "# a comment\n",
+	} {
+		if intent(same) != plain {
+			t.Errorf("%q changes the intent", same)
+		}
+	}
+	for _, other := range []string{
+		"packages: [a2]\n", "recommends: true\n", "boot: {memtest: false}\n", "live: casper\n", "epoch: \"2026-01-01T00:00:00Z\"\n",
+		"archives: [{suite: x, components: [main], signed-by: k}]\n", "tools: {archives: [{suite: x, components: [main], signed-by: k}]}\n",
+	} {
+		if intent(other) == plain {
+			t.Errorf("%q does not change the intent", other)
+		}
+	}
+	if intent("packages: [b2, a2]\n") != intent("packages: [a2, {name: b2, requirements: [R]}]\n") {
+		t.Error("the order of packages, or a requirement, changes the intent")
+	}
+}
+
+// TestSchema keeps docs/isotrace.schema.json as the types are.
+func TestSchema(t *testing.T) {
+	r := &jsonschema.Reflector{FieldNameTag: "yaml", RequiredFromJSONSchemaTags: false, Anonymous: true, ExpandedStruct: true}
+	if err := r.AddGoComments("github.com/isotrace/isotrace/internal/config", "."); err != nil {
+		t.Fatal(err)
+	}
+	r.Mapper = func(rt reflect.Type) *jsonschema.Schema {
+		if rt != reflect.TypeFor[Package]() && rt != reflect.TypeFor[Source]() {
+			return nil
+		}
+		inner := &jsonschema.Reflector{FieldNameTag: "yaml", Anonymous: true, DoNotReference: true, CommentMap: r.CommentMap}
+		object := inner.ReflectFromType(rt)
+		object.Version = ""
+		return &jsonschema.Schema{OneOf: []*jsonschema.Schema{{Type: "string"}, object}}
+	}
+	s := r.Reflect(&Config{})
+	s.Title = "isotrace.yaml"
+	have, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		t.Fatal(err)
+	}
+	have = append(have, '\n')
+	const golden = "../../docs/isotrace.schema.json"
+	if *update {
+		if err := os.WriteFile(golden, have, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(have, want) {
+		t.Errorf("%s is not what the types say: go test ./internal/config -update", golden)
+	}
+	for key := range fieldsOf(reflect.TypeFor[Config]()) {
+		if p, ok := s.Properties.Get(key); !ok || p.Description == "" && p.Ref == "" && p.Type != "array" {
+			t.Errorf("%s: the schema does not describe it", key)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(minimal))
+	f.Add([]byte(Starter("rescue", "trixie")))
+	f.Add([]byte("a: &a [*a]\n"))
+	f.Add([]byte("name: {x: [}\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c, err := Parse(FileName, b)
+		if err == nil {
+			if _, err := c.Intent(); err != nil {
+				t.Fatal(err)
+			}
+		} else if fault.ClassOf(err) != fault.Usage {
+			t.Fatalf("class %d: %v", fault.ClassOf(err), err)
+		}
+	})
+}
