@@ -1,9 +1,45 @@
-# The two set-up commands of the README are `make demo` and `make test`.
+# The two set-up commands of the README are `make demo` and `make test`; they
+# need Go, git and make, and the mirrors of the host's apt sources.
 export CGO_ENABLED = 0
 GO ?= go
+OUT = build
 
-.PHONY: test
-test:
-	@test -z "$$(gofmt -l .)" || { gofmt -l .; echo "run gofmt"; exit 1; }
-	$(GO) vet ./...
+.PHONY: build demo test lint fuzz bench man docs clean
+
+build: ## the binary, build/isotrace
+	$(GO) build -trimpath -o $(OUT)/isotrace ./cmd/isotrace
+
+demo: build ## examples/rescue: build, verify, boot it in all four ways
+	mkdir -p $(OUT)/demo
+	cp -R examples/rescue/. $(OUT)/demo
+	test -e $(OUT)/demo/keys/builder.key || COSIGN_PASSWORD=demo $(OUT)/isotrace -C $(OUT)/demo keys new
+	COSIGN_PASSWORD=demo $(OUT)/isotrace -C $(OUT)/demo build
+	$(OUT)/isotrace verify $(OUT)/demo/out --key $(OUT)/demo/keys/builder.pub
+	$(OUT)/isotrace boot $(OUT)/demo/out --firmware bios,uefi --medium cd,usb
+
+test: lint ## everything that CI wants
 	$(GO) test -timeout 60m ./...
+
+lint:
+	@test -z "$$(gofmt -l cmd internal provenance stages)" || { gofmt -l cmd internal provenance stages; echo "run gofmt -w"; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+fuzz: ## each fuzz target for a while
+	@for p in $$($(GO) list ./...); do \
+		for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz'); do \
+			echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime 30s $$p || exit 1; \
+		done; \
+	done
+
+bench: build ## times and memory of the main jobs, into build/bench.txt
+	$(GO) run ./internal/bench -binary $(OUT)/isotrace -example examples/rescue -out $(OUT)/bench.txt
+
+docs: ## what is generated from the code
+	$(GO) test ./internal/config ./stages -run 'TestSchema|TestPipelineDoc' -update
+
+man: build
+	$(OUT)/isotrace man $(OUT)/man1
+
+clean: ## also the unpacked trees of other users' ids in the store are left alone
+	rm -rf $(OUT)

@@ -92,8 +92,11 @@ func pivot(dir string) error {
 	if err := unix.Mount(dir, dir, "", unix.MS_BIND, ""); err != nil {
 		return err
 	}
-	if _, err := os.Stat(filepath.Join(dir, "proc")); err == nil {
-		if err := unix.Mount("/proc", filepath.Join(dir, "proc"), "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+	for _, d := range []string{"proc", "dev"} {
+		if _, err := os.Stat(filepath.Join(dir, d)); err != nil {
+			continue
+		}
+		if err := unix.Mount("/"+d, filepath.Join(dir, d), "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
 			return err
 		}
 	}

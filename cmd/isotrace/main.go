@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -155,10 +157,7 @@ func (a *app) session(p *stages.Project) (*stages.Session, error) {
 	if err != nil {
 		return nil, errors.Join(fault.WithHint(err, "repair the file, or name mirrors with --mirror"), store.Close())
 	}
-	given := append([]string(nil), a.mirrors...)
-	for _, m := range splitFields(os.Getenv("ISOTRACE_MIRROR")) {
-		given = append(given, m)
-	}
+	given := append(slices.Clone(a.mirrors), strings.Fields(os.Getenv("ISOTRACE_MIRROR"))...)
 	return &stages.Session{
 		Project: p, Store: store, Proxy: a.proxy, Now: now(),
 		Mirrors: stages.Mirrors{Config: p.Config.Mirrors, Given: given, Host: host},

@@ -50,8 +50,6 @@ func oneLine(s string) string {
 // times what people see.
 func now() time.Time { return time.Now() }
 
-func splitFields(s string) []string { return strings.Fields(s) }
-
 // result writes a command's result: as JSON, or by text.
 func (a *app) result(v any, text func(io.Writer) error) error {
 	if !a.json {

@@ -59,7 +59,7 @@ func TestParseReleaseRefuses(t *testing.T) {
 		"second stanza":  {"main/binary-all/Packages\n", "main/binary-all/Packages\n\nSuite: evil\n", "more than one stanza"},
 		"field twice":    {"Label:", "Suite:", "stands twice"},
 		"carriage":       {"Label: Debian\n", "Label: Debian\rSuite: evil\n", "control character"},
-		"blank in blank": {"Label: Debian\n", "Label: Debian\n \t\n", "has no field Date"},
+		"blank in blank": {"Codename: bookworm\n", "Codename: bookworm\n \t\n", "has no field Date"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -79,7 +79,8 @@ type extraction struct {
 	opts ExtractOptions
 	did  Extracted
 	buf  []byte
-	// folders get their modes and times last: writing into them changes those.
+	// folders get their modes and times last: writing into them changes those,
+	// and may need a mode that they are not to have.
 	folders []*tar.Header
 	// fresh are the paths that this archive brought: an opaque whiteout does
 	// not hide them.
@@ -90,15 +91,15 @@ func (x *extraction) member(h *tar.Header, r io.Reader) error {
 	if x.did.Entries++; x.did.Entries > x.opts.MaxEntries {
 		return fmt.Errorf("more than %d members", x.opts.MaxEntries)
 	}
-	if h.Size < 0 || x.did.Bytes+h.Size > x.opts.MaxBytes {
+	if h.Size < 0 || h.Size > x.opts.MaxBytes-x.did.Bytes {
 		return fmt.Errorf("more than %d bytes", x.opts.MaxBytes)
+	}
+	if h.Typeflag == tar.TypeXGlobalHeader {
+		return nil // its name is that of no file
 	}
 	name, err := memberPath(h.Name)
 	if err != nil {
 		return err
-	}
-	if h.Typeflag == tar.TypeXGlobalHeader {
-		return nil
 	}
 	if name == "." {
 		if h.Typeflag != tar.TypeDir {
@@ -115,7 +116,9 @@ func (x *extraction) member(h *tar.Header, r io.Reader) error {
 	if err := x.parents(path.Dir(name)); err != nil {
 		return err
 	}
-	x.fresh[name] = true
+	for p := name; p != "." && !x.fresh[p]; p = path.Dir(p) {
+		x.fresh[p] = true
+	}
 	switch h.Typeflag {
 	case tar.TypeDir:
 		return x.folder(name, h)
@@ -217,7 +220,7 @@ func (x *extraction) folder(name string, h *tar.Header) error {
 		return nil // the link's folder keeps what it has
 	}
 	x.folders = append(x.folders, h)
-	return x.attributes(name, h)
+	return nil
 }
 
 func (x *extraction) file(name string, h *tar.Header, r io.Reader) (err error) {
@@ -322,11 +325,16 @@ func (x *extraction) xattrs(name string, h *tar.Header) (err error) {
 }
 
 func (x *extraction) folderTimes() error {
+	done := map[string]bool{}
 	for _, h := range slices.Backward(x.folders) {
 		name, err := memberPath(h.Name)
 		if err != nil {
 			return err
 		}
+		if done[name] {
+			continue // the last of its headers counts
+		}
+		done[name] = true
 		// A later member may have replaced it.
 		st, err := x.root.Lstat(name)
 		if errors.Is(err, fs.ErrNotExist) || err == nil && !st.IsDir() {

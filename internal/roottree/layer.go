@@ -41,11 +41,16 @@ func (x *extraction) whiteout(name string) (bool, error) {
 // opaque hides what the layers below have in dir; what this layer has brought
 // already stays.
 func (x *extraction) opaque(dir string) error {
-	entries, err := fs.ReadDir(x.root.FS(), dir)
+	// Not by x.root.FS(), which takes no names but UTF-8.
+	f, err := x.root.Open(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {
+		return err
+	}
+	entries, err := f.ReadDir(-1)
+	if err := errors.Join(err, f.Close()); err != nil {
 		return err
 	}
 	for _, e := range entries {
@@ -64,5 +69,3 @@ func (x *extraction) opaque(dir string) error {
 	}
 	return nil
 }
-
-func (x *extraction) removeBelow(target string) error { return x.root.RemoveAll(target) }

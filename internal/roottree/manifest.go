@@ -170,6 +170,7 @@ const (
 func Parse(r io.Reader) (*Manifest, error) {
 	s := bufio.NewScanner(r)
 	s.Buffer(make([]byte, 1<<16), maxLine)
+	s.Split(wholeLine)
 	m := &Manifest{}
 	if !s.Scan() || s.Text()+"\n" != header {
 		return nil, errors.Join(errors.New("manifest: line 1: want #mtree"), s.Err())
@@ -197,6 +198,18 @@ func Parse(r io.Reader) (*Manifest, error) {
 	return m, nil
 }
 
+// wholeLine is bufio.ScanLines for lines that end in a line feed alone, the
+// last one too.
+func wholeLine(data []byte, atEOF bool) (advance int, token []byte, err error) {
+	if i := bytes.IndexByte(data, '\n'); i >= 0 {
+		return i + 1, data[:i], nil
+	}
+	if atEOF && len(data) > 0 {
+		return 0, nil, errors.New("the last line is cut off")
+	}
+	return 0, nil, nil
+}
+
 func parseEntry(line string) (Entry, error) {
 	words := strings.Split(line, " ")
 	path, err := unvis(words[0])
@@ -218,6 +231,11 @@ func parseEntry(line string) (Entry, error) {
 		}
 		if err := e.set(key, value); err != nil {
 			return Entry{}, fmt.Errorf("%s: %w", key, err)
+		}
+	}
+	for i := 1; i < len(e.Xattrs); i++ {
+		if e.Xattrs[i-1].Name >= e.Xattrs[i].Name {
+			return Entry{}, fmt.Errorf("xattr %q is out of order", e.Xattrs[i].Name)
 		}
 	}
 	switch e.Type {

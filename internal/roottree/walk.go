@@ -46,6 +46,9 @@ func Walk(ctx context.Context, dir string, opts WalkOptions) (*Manifest, error) 
 		return w.folder(ctx, root, ".", 0)
 	})
 	if err := group.Wait(); err != nil {
+		for j := range w.jobs { // that no hasher took
+			err = errors.Join(err, unix.Close(j.fd))
+		}
 		return nil, fmt.Errorf("walk the tree: %w", err)
 	}
 	return w.manifest(), nil

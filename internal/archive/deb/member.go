@@ -52,7 +52,7 @@ func CheckMember(h *tar.Header) (string, error) {
 		}
 	}
 	switch h.Typeflag {
-	case tar.TypeReg, tar.TypeRegA: //nolint:staticcheck // old archives have it
+	case tar.TypeReg:
 		if clean == "." {
 			return "", refuse(h.Name, "the root is no folder")
 		}

@@ -1,0 +1,199 @@
+// Command bench measures the main jobs of isotrace: each several times, after
+// one run that warms the caches, by the operating system's own account of the
+// finished process and of all that it waited for.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+)
+
+// job is one thing that is timed. prepare runs before each run and is not.
+type job struct {
+	name    string
+	runs    int
+	args    []string
+	prepare func() error
+}
+
+type sample struct {
+	wall, user, system time.Duration
+	resident           int64 // KiB, of the largest process
+}
+
+func main() {
+	binary := flag.String("binary", "build/isotrace", "the isotrace to measure")
+	example := flag.String("example", "examples/rescue", "the project to build")
+	out := flag.String("out", "build/bench.txt", "where the figures go")
+	runs := flag.Int("runs", 5, "how often each job runs; a clean build runs less often")
+	flag.Parse()
+	if err := run(*binary, *example, *out, *runs); err != nil {
+		fmt.Fprintln(os.Stderr, "bench: error:", err)
+		os.Exit(1)
+	}
+}
+
+func run(binary, example, out string, runs int) (err error) {
+	dir, err := os.MkdirTemp("", "isotrace-bench-")
+	if err != nil {
+		return err
+	}
+	binary, err = filepath.Abs(binary)
+	if err != nil {
+		return err
+	}
+	b := &bench{binary: binary, project: filepath.Join(dir, "project"), store: filepath.Join(dir, "store")}
+	defer func() {
+		_, gcErr := b.isotrace("store", "gc", "--unused", "0s")
+		err = errors.Join(err, gcErr, os.RemoveAll(dir))
+	}()
+	if err := os.CopyFS(b.project, os.DirFS(example)); err != nil {
+		return err
+	}
+	for _, args := range [][]string{{"keys", "new"}, {"build"}} {
+		if _, err := b.isotrace(args...); err != nil {
+			return err
+		}
+	}
+	built := filepath.Join(b.project, "out")
+	jobs := []job{
+		{"clean build, warm downloads", min(runs, 3), []string{"build"}, b.forget},
+		{"unchanged rebuild", runs, []string{"build"}, nil},
+		{"changed boot menu", runs, []string{"build"}, b.changeMenu},
+		{"verify", runs, []string{"verify", built}, nil},
+		{"lock", min(runs, 3), []string{"lock"}, nil},
+	}
+	var text strings.Builder
+	fmt.Fprintf(&text, "median of the runs; %s\n\n", machine())
+	table := tabwriter.NewWriter(&text, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(table, "job\truns\tseconds\tmin\tmax\tuser\tsystem\tlargest process, MiB")
+	for _, j := range jobs {
+		fmt.Fprintln(os.Stderr, "bench:", j.name)
+		samples, err := b.measure(j)
+		if err != nil {
+			return fmt.Errorf("%s: %w", j.name, err)
+		}
+		slices.SortFunc(samples, func(a, b sample) int { return int(a.wall - b.wall) })
+		mid := samples[len(samples)/2]
+		var most int64
+		for _, s := range samples {
+			most = max(most, s.resident)
+		}
+		fmt.Fprintf(table, "%s\t%d\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%d\n", j.name, len(samples), mid.wall.Seconds(),
+			samples[0].wall.Seconds(), samples[len(samples)-1].wall.Seconds(), mid.user.Seconds(), mid.system.Seconds(), most/1024)
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	fmt.Print(text.String())
+	return os.WriteFile(out, []byte(text.String()), 0o644)
+}
+
+// machine says what the figures were measured on.
+func machine() string {
+	var u syscall.Utsname
+	release := ""
+	if syscall.Uname(&u) == nil {
+		for _, c := range u.Release {
+			if c == 0 {
+				break
+			}
+			release += string(rune(c))
+		}
+	}
+	model := "unknown processor"
+	if b, err := os.ReadFile("/proc/cpuinfo"); err == nil {
+		for line := range strings.Lines(string(b)) {
+			if k, v, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(k) == "model name" {
+				model = strings.TrimSpace(v)
+				break
+			}
+		}
+	}
+	cpus, _ := filepath.Glob("/sys/devices/system/cpu/cpu[0-9]*")
+	return fmt.Sprintf("%d processors, %s, Linux %s", len(cpus), model, release)
+}
+
+type bench struct {
+	binary, project, store string
+	timeout                int
+}
+
+func (b *bench) isotrace(args ...string) (sample, error) {
+	c := exec.Command(b.binary, append([]string{"-C", b.project, "--store", b.store, "--progress", "none"}, args...)...)
+	c.Env = append(os.Environ(), "COSIGN_PASSWORD=bench")
+	var stderr strings.Builder
+	c.Stdout, c.Stderr = io.Discard, &stderr
+	start := time.Now()
+	err := c.Run()
+	s := sample{wall: time.Since(start)}
+	if err != nil {
+		return s, fmt.Errorf("isotrace %s: %w: %s", strings.Join(args, " "), err, stderr.String())
+	}
+	usage := c.ProcessState.SysUsage().(*syscall.Rusage)
+	s.user, s.system, s.resident = c.ProcessState.UserTime(), c.ProcessState.SystemTime(), usage.Maxrss
+	var children syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_CHILDREN, &children) == nil {
+		s.resident = max(s.resident, children.Maxrss)
+	}
+	return s, nil
+}
+
+func (b *bench) measure(j job) ([]sample, error) {
+	var samples []sample
+	for i := range j.runs + 1 {
+		if j.prepare != nil {
+			if err := j.prepare(); err != nil {
+				return nil, err
+			}
+		}
+		s, err := b.isotrace(j.args...)
+		if err != nil {
+			return nil, err
+		}
+		if i > 0 { // the first warms the caches
+			samples = append(samples, s)
+		}
+	}
+	return samples, nil
+}
+
+// forget removes the results of all stages but keeps what was downloaded.
+func (b *bench) forget() error {
+	results, err := filepath.Glob(filepath.Join(b.store, "results", "*"))
+	if err != nil {
+		return err
+	}
+	for _, r := range results {
+		if err := os.Remove(r); err != nil {
+			return err
+		}
+	}
+	return os.RemoveAll(filepath.Join(b.project, "out"))
+}
+
+// changeMenu gives the menu another timeout each time.
+func (b *bench) changeMenu() error {
+	file := filepath.Join(b.project, "isotrace.yaml")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	old := fmt.Sprintf("timeout: %d", b.timeout+3)
+	b.timeout++
+	changed := strings.Replace(string(text), old, fmt.Sprintf("timeout: %d", b.timeout+3), 1)
+	if changed == string(text) {
+		return fmt.Errorf("%s: does not hold %q", file, old)
+	}
+	return os.WriteFile(file, []byte(changed), 0o644)
+}

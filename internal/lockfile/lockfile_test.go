@@ -1,0 +1,152 @@
+package lockfile
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/isotrace/isotrace/internal/artifact"
+	"github.com/isotrace/isotrace/internal/config"
+	"github.com/isotrace/isotrace/internal/fault"
+)
+
+func digest(c string) artifact.Digest { return artifact.Digest(strings.Repeat(c, 64)) }
+
+// sample is a lock with one of everything, out of order.
+func sample() *Lock {
+	pkg := func(name, version string, uses ...Use) Package {
+		return Package{
+			Name: name, Version: version, Architecture: "amd64", Source: name, SourceVersion: version, Archive: "debian/stable",
+			Path: "pool/" + name + ".deb", Size: 10, SHA256: artifact.HashBytes([]byte(name)), For: uses, Why: "a test",
+		}
+	}
+	return &Lock{
+		Format: Format, Intent: digest("a"), Epoch: 1700000000, Architecture: "amd64",
+		Image: &Image{
+			Manifest: Blob{"application/vnd.oci.image.manifest.v1+json", digest("1"), 1},
+			Config:   Blob{"application/vnd.oci.image.config.v1+json", digest("2"), 2},
+			Layers:   []Blob{{"application/vnd.oci.image.layer.v1.tar+gzip", digest("3"), 3}},
+			Packages: []string{"base-files:amd64=1", "zsh:amd64=1"},
+		},
+		Archives: []Archive{{
+			ID: "debian/stable", Repository: "debian", Suite: "stable", Codename: "trixie", Date: "2026-01-01T00:00:00Z",
+			Keyring: artifact.Ref{Path: "k.asc", Digest: digest("b"), Size: 5},
+			Signers: []Signer{{"AA", "BB"}},
+			Release: artifact.Ref{Path: "dists/stable/InRelease", Digest: digest("c"), Size: 6},
+			Indexes: []Index{{artifact.Ref{Path: "dists/stable/main/binary-amd64/Packages.xz", Digest: digest("d"), Size: 7}, "main"}},
+		}},
+		Target: []Package{pkg("zsh", "2", UseInstall), pkg("apt", "1", UseInstall)},
+		Boot:   []Package{pkg("grub-pc-bin", "1", UseBoot)},
+		Tools:  []Package{pkg("xorriso", "1", UseBuild), pkg("libc6", "1", UseBuild, UseEmulator)},
+	}
+}
+
+func TestRoundTrip(t *testing.T) {
+	text, err := sample().Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := Decode("isotrace.lock", text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := l.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(text, again) {
+		t.Error("encoding is not canonical")
+	}
+	if l.Target[0].Name != "apt" || l.Tools[0].Name != "libc6" {
+		t.Error("packages are not sorted")
+	}
+	if have := strings.Join(l.Installed(), " "); have != "apt:amd64=1 base-files:amd64=1 zsh:amd64=2" {
+		t.Errorf("installed: %s", have)
+	}
+	if l.Pin("zsh") != "zsh=2" || l.Pin("zsh=2") != "zsh=2" || l.Pin("base-files") != "base-files" {
+		t.Error("pins")
+	}
+	if len(l.Image.Blobs()) != 3 || l.ArchiveOf("debian/stable").Suite != "stable" || !l.Tools[0].Is(UseEmulator) {
+		t.Error("lookups")
+	}
+}
+
+func TestDecodeRefuses(t *testing.T) {
+	text, err := sample().Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ old, with, want string }{
+		{"format: 1\n", "format: 2\n", "format 2, this isotrace reads 1"},
+		{"format: 1\n", "format: 1\nnew: 1\n", "field new not found"},
+		{"epoch: 1700000000", "epoch: 0", "epoch 0"},
+		{"epoch: 1700000000", "epoch: 1700000000 # note", "isotrace.lock:4: was changed by hand"},
+		{"config: aa", "config: AA", "config: sha256"},
+		{"path: pool/apt.deb", "path: ../../apt.deb", "apt"},
+		{"path: pool/apt.deb", "path: /pool/apt.deb", "apt"},
+		{"name: apt\n", "name: zsh\n", "zsh"},
+		{"for: [boot]", "for: [install]", `is for "install"`},
+		{"for: [boot]", "for: []", "does not say what it is for"},
+		{"archive: debian/stable\n    path: pool/apt", "archive: debian/sid\n    path: pool/apt", "is not in the lock"},
+		{"version: \"1\"\n    architecture: amd64\n    source: apt", "version: \"-\"\n    architecture: amd64\n    source: apt", "apt"},
+		{"size: 10\n", "size: 0\n", "size 0"},
+		{"id: debian/stable", "id: debian/other", "misnamed"},
+		{"path: dists/stable/InRelease", "path: dists/../../x", "debian/stable"},
+	} {
+		changed := strings.Replace(string(text), c.old, c.with, 1)
+		if changed == string(text) {
+			t.Fatalf("%q does not occur", c.old)
+		}
+		_, err := Decode("isotrace.lock", []byte(changed))
+		if err == nil || !strings.Contains(err.Error(), c.want) || fault.ClassOf(err) != fault.Usage || fault.HintOf(err) == "" {
+			t.Errorf("%q for %q: error %v, want %q", c.with, c.old, err, c.want)
+		}
+	}
+	if _, err := Decode("isotrace.lock", nil); err == nil {
+		t.Error("an empty lock was read")
+	}
+}
+
+func TestCheckConfig(t *testing.T) {
+	parse := func(more string) *config.Config {
+		c, err := config.Parse("c", []byte("name: x\nrelease: \"1\"\nbase: {oci: l}\n"+more))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	c := parse("")
+	l := sample()
+	var err error
+	if l.Intent, err = c.Intent(); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.CheckConfig(c); err != nil {
+		t.Error(err)
+	}
+	if err := l.CheckConfig(parse("hostname: y\n")); err != nil {
+		t.Error(err)
+	}
+	if err := l.CheckConfig(parse("packages: [sudo]\n")); err == nil {
+		t.Error("a drifted config was taken")
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	text, err := sample().Encode()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(text)
+	f.Add([]byte("format: 1\n"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		l, err := Decode("isotrace.lock", b)
+		if err != nil {
+			return
+		}
+		again, err := l.Encode()
+		if err != nil || !bytes.Equal(again, b) {
+			t.Fatalf("what was read is not what is written: %v", err)
+		}
+	})
+}
