@@ -64,6 +64,17 @@ func helper(mode string, args []string) error {
 			}
 		}
 		return unix.Exec(args[2], args[2:], os.Environ())
+	case "oci": // TREE LAYOUT SOURCES KEYS: reads a tree of whatever owners
+		inside, code, err := sandbox.Enter()
+		if err != nil {
+			return err
+		}
+		if inside {
+			if err := writeImage(args[0], args[1], args[2], args[3]); err != nil {
+				return err
+			}
+		}
+		os.Exit(code)
 	case "tmpfs": // FOLDER OPTIONS ARGV…: with a new file system at the folder
 		inside, code, err := sandbox.Enter()
 		if err != nil {

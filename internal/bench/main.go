@@ -28,7 +28,7 @@ type job struct {
 
 type sample struct {
 	wall, user, system time.Duration
-	resident           int64 // KiB, of the largest process
+	resident           int64 // KiB, isotrace itself at its largest
 }
 
 func main() {
@@ -76,7 +76,7 @@ func run(binary, example, out string, runs int) (err error) {
 	var text strings.Builder
 	fmt.Fprintf(&text, "median of the runs; %s\n\n", machine())
 	table := tabwriter.NewWriter(&text, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(table, "job\truns\tseconds\tmin\tmax\tuser\tsystem\tlargest process, MiB")
+	fmt.Fprintln(table, "job\truns\tseconds\tmin\tmax\tuser\tsystem\tisotrace itself, MiB")
 	for _, j := range jobs {
 		fmt.Fprintln(os.Stderr, "bench:", j.name)
 		samples, err := b.measure(j)
@@ -135,18 +135,49 @@ func (b *bench) isotrace(args ...string) (sample, error) {
 	var stderr strings.Builder
 	c.Stdout, c.Stderr = io.Discard, &stderr
 	start := time.Now()
-	err := c.Run()
-	s := sample{wall: time.Since(start)}
+	if err := c.Start(); err != nil {
+		return sample{}, err
+	}
+	var s sample
+	watched := make(chan struct{})
+	ended := make(chan struct{})
+	go func() {
+		defer close(watched)
+		s.resident = watchMemory(c.Process.Pid, ended)
+	}()
+	err := c.Wait()
+	s.wall = time.Since(start)
+	close(ended)
+	<-watched
 	if err != nil {
 		return s, fmt.Errorf("isotrace %s: %w: %s", strings.Join(args, " "), err, stderr.String())
 	}
-	usage := c.ProcessState.SysUsage().(*syscall.Rusage)
-	s.user, s.system, s.resident = c.ProcessState.UserTime(), c.ProcessState.SystemTime(), usage.Maxrss
-	var children syscall.Rusage
-	if syscall.Getrusage(syscall.RUSAGE_CHILDREN, &children) == nil {
-		s.resident = max(s.resident, children.Maxrss)
-	}
+	s.user, s.system = c.ProcessState.UserTime(), c.ProcessState.SystemTime()
 	return s, nil
+}
+
+// watchMemory returns the most memory, in KiB, that isotrace itself had
+// resident: the process that was started or the one that it goes on in.
+func watchMemory(pid int, ended <-chan struct{}) (most int64) {
+	every := time.NewTicker(20 * time.Millisecond)
+	defer every.Stop()
+	for {
+		children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", pid))
+		for _, p := range append(strings.Fields(string(children)), fmt.Sprint(pid)) {
+			status, _ := os.ReadFile("/proc/" + p + "/status") // it may have ended
+			for line := range strings.Lines(string(status)) {
+				var kib int64
+				if n, err := fmt.Sscanf(line, "VmHWM: %d kB", &kib); n == 1 && err == nil {
+					most = max(most, kib)
+				}
+			}
+		}
+		select {
+		case <-ended:
+			return most
+		case <-every.C:
+		}
+	}
 }
 
 func (b *bench) measure(j job) ([]sample, error) {

@@ -285,10 +285,11 @@ func (x *extraction) attributes(name string, h *tar.Header) error {
 			return err
 		}
 	}
-	if err := x.root.Chmod(name, goMode(h.Mode)); err != nil {
+	// Before the mode, which may keep a caller who is not root from setting them.
+	if err := x.xattrs(name, h); err != nil {
 		return err
 	}
-	if err := x.xattrs(name, h); err != nil {
+	if err := x.root.Chmod(name, goMode(h.Mode)); err != nil {
 		return err
 	}
 	return x.root.Chtimes(name, h.ModTime, h.ModTime)

@@ -1,0 +1,223 @@
+package main
+
+import (
+	"archive/tar"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"golang.org/x/sys/unix"
+
+	"github.com/isotrace/isotrace/internal/lockfile"
+)
+
+// TestFromImage builds examples/from-image on an OCI layout: the minimal system
+// of the other example, with apt sources and the archive's keys added.
+func TestFromImage(t *testing.T) {
+	rescue(t)
+	p, err := newProject(filepath.Join(t.TempDir(), "from-image"), "from-image")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var uris []string
+	for _, flag := range mirrorsOfHost(t) {
+		if uri, ok := strings.CutPrefix(flag, "debian="); ok {
+			uris = append(uris, uri)
+		}
+	}
+	if len(uris) == 0 {
+		t.Fatal("no mirror of debian: set ISOTRACE_MIRROR")
+	}
+	sources := filepath.Join(t.TempDir(), "debian.sources")
+	text := fmt.Sprintf("Types: deb\nURIs: %s\nSuites: trixie trixie-updates\nComponents: main\nSigned-By: /usr/share/keyrings/debian-archive.asc\n", uris[0])
+	if err := os.WriteFile(sources, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	keys, err := filepath.Abs("../../testdata/keys/debian-archive.asc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := namespaced("oci", baseLayer(t), filepath.Join(p.dir, "base.oci"), sources, keys)
+	if out, err := c.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if out, code := p.run("build"); code != 0 {
+		t.Fatalf("exit status %d\n%s", code, out)
+	}
+	b, err := os.ReadFile(filepath.Join(p.dir, lockfile.FileName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := lockfile.Decode(lockfile.FileName, b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l.Image == nil || len(l.Image.Layers) != 2 || len(l.Image.Packages) < 50 {
+		t.Errorf("the lock's image: %+v", l.Image)
+	}
+	for _, a := range l.Archives {
+		if a.Keyring.Path != "base:/usr/share/keyrings/debian-archive.asc" {
+			t.Errorf("%s is judged by %s, not by the image's keys", a.ID, a.Keyring.Path)
+		}
+	}
+	for _, pkg := range l.Target {
+		if pkg.Name == "dpkg" || !pkg.Is(lockfile.UseInstall) {
+			t.Errorf("%s is for %v: the base has it", pkg.Name, pkg.For)
+		}
+	}
+	if out, code := p.run("verify", p.out(), "--key", filepath.Join(p.dir, "keys", "builder.pub")); code != 0 {
+		t.Errorf("verify: exit status %d\n%s", code, out)
+	}
+	// Another image under the same lock is refused.
+	if err := os.RemoveAll(filepath.Join(p.dir, "base.oci", "blobs")); err != nil {
+		t.Fatal(err)
+	}
+	fresh := p.command("--store", filepath.Join(e2e.dir, "fresh-store"), "build", "-o", "out2")
+	emptyStore(t, filepath.Join(e2e.dir, "fresh-store"))
+	if out, err := fresh.CombinedOutput(); err == nil || !strings.Contains(string(out), "isotrace: error: ") {
+		t.Errorf("built without its base image: %v\n%s", err, out)
+	}
+}
+
+// baseLayer is the store's folder of the tree that the stage base gave.
+func baseLayer(t *testing.T) string {
+	t.Helper()
+	results, err := filepath.Glob(filepath.Join(e2e.store, "results", "*.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range results {
+		var r struct {
+			Record  struct{ Name string }
+			Outputs struct {
+				Root struct{ Tree struct{ Layers []string } }
+			}
+		}
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if json.Unmarshal(b, &r) == nil && r.Record.Name == "base" {
+			return filepath.Join(e2e.store, "layers", r.Outputs.Root.Tree.Layers[0])
+		}
+	}
+	t.Fatal("the store has no result of the stage base")
+	return ""
+}
+
+// writeImage makes an OCI layout of a tree and a second layer.
+func writeImage(tree, to, sources, keys string) error {
+	bottom := to + ".bottom.tar"
+	if err := tarTree(tree, bottom); err != nil {
+		return err
+	}
+	top := to + ".top.tar"
+	if err := tarFiles(top, map[string]string{"etc/apt/sources.list.d/debian.sources": sources, "usr/share/keyrings/debian-archive.asc": keys}); err != nil {
+		return err
+	}
+	var layers []v1.Layer
+	for _, f := range []string{bottom, top} {
+		l, err := tarball.LayerFromFile(f)
+		if err != nil {
+			return err
+		}
+		layers = append(layers, l)
+	}
+	img, err := mutate.AppendLayers(empty.Image, layers...)
+	if err != nil {
+		return err
+	}
+	cfg, err := img.ConfigFile()
+	if err != nil {
+		return err
+	}
+	cfg.OS, cfg.Architecture = "linux", "amd64"
+	if img, err = mutate.ConfigFile(img, cfg); err != nil {
+		return err
+	}
+	l, err := layout.Write(to, empty.Index)
+	if err != nil {
+		return err
+	}
+	return errors.Join(l.AppendImage(img), os.Remove(bottom), os.Remove(top))
+}
+
+func tarFiles(to string, files map[string]string) (err error) {
+	f, err := os.Create(to)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	w := tar.NewWriter(f)
+	for name, from := range files {
+		b, err := os.ReadFile(from)
+		if err != nil {
+			return err
+		}
+		if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(b)), Typeflag: tar.TypeReg}); err != nil {
+			return err
+		}
+		if _, err := w.Write(b); err != nil {
+			return err
+		}
+	}
+	return w.Close()
+}
+
+// tarTree writes a tree with its owners; xattrs are left out.
+func tarTree(dir, to string) (err error) {
+	f, err := os.Create(to)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	w := tar.NewWriter(f)
+	err = filepath.WalkDir(dir, func(p string, d os.DirEntry, err error) error {
+		if err != nil || p == dir {
+			return err
+		}
+		var st unix.Stat_t
+		if err := unix.Lstat(p, &st); err != nil {
+			return err
+		}
+		link := ""
+		if d.Type()&os.ModeSymlink != 0 {
+			if link, err = os.Readlink(p); err != nil {
+				return err
+			}
+		}
+		info, err := d.Info()
+		if err != nil {
+			return err
+		}
+		h, err := tar.FileInfoHeader(info, link)
+		if err != nil {
+			return err
+		}
+		h.Name = strings.TrimPrefix(p, dir+"/")
+		if d.IsDir() {
+			h.Name += "/"
+		}
+		h.Uid, h.Gid, h.Uname, h.Gname = int(st.Uid), int(st.Gid), "", ""
+		if err := w.WriteHeader(h); err != nil || !d.Type().IsRegular() {
+			return err
+		}
+		in, err := os.Open(p)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(w, in)
+		return errors.Join(err, in.Close())
+	})
+	return errors.Join(err, w.Close())
+}
