@@ -6,6 +6,8 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -13,10 +15,12 @@ import (
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 
 	"github.com/isotrace/isotrace/internal/archive"
@@ -237,8 +241,8 @@ func treeOf(t *testing.T, b config.Base, dir string) (*roottree.Manifest, lockfi
 	return m, img.Locked
 }
 
-// TestBaseImage reads one image from an OCI layout and from a docker save
-// archive: whiteouts apply, and both give one tree.
+// TestBaseImage reads one image from an OCI layout, a docker save archive and a
+// registry: whiteouts apply, and all give one tree.
 func TestBaseImage(t *testing.T) {
 	img, err := mutate.AppendLayers(empty.Image,
 		layerOf(t, "etc/", "etc/a=1", "etc/b=2", "var/", "var/old/", "var/old/x=3"),
@@ -279,6 +283,19 @@ func TestBaseImage(t *testing.T) {
 	}
 	if have := strings.Join(paths, " "); have != "etc/b etc/c var/old/y" {
 		t.Errorf("files: %s", have)
+	}
+	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	t.Cleanup(server.Close)
+	pushed, err := name.ParseReference(strings.TrimPrefix(server.URL, "http://") + "/example/image:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.Write(pushed, img); err != nil {
+		t.Fatal(err)
+	}
+	fromRegistry, lockedRegistry := treeOf(t, config.Base{Image: pushed.String()}, dir)
+	if fromRegistry.Digest() != fromLayout.Digest() || !reflect.DeepEqual(lockedRegistry, locked) {
+		t.Errorf("the registry's image is another: %+v, %+v", lockedRegistry, locked)
 	}
 	if fromLayout.Digest() != fromSaved.Digest() {
 		t.Errorf("two trees: %v", roottree.Compare(fromLayout, fromSaved, roottree.CompareOptions{}))

@@ -83,6 +83,10 @@ func (d *Deb) readControl() (*Control, error) {
 		}
 		c.Files = append(c.Files, ControlFile{Name: path, Mode: h.Mode & 0o7777, Content: content})
 	}
+	// The checksum of the compressed stream is at its end.
+	if _, err := io.Copy(io.Discard, r); err != nil {
+		return nil, err
+	}
 	if c.Fields == nil {
 		return nil, fmt.Errorf("%w: there is no control file", ErrFormat)
 	}

@@ -85,16 +85,20 @@ func (d *Deb) DataTar() (io.Reader, error) {
 }
 
 // Walk passes each member of Data that is not refused, with its clean path, to
-// visit.
+// visit. It reads to the end of the compressed stream, where its checksum is.
 func (d *Deb) Walk(visit func(path string, h *tar.Header, r io.Reader) error) error {
-	tr, err := d.Data()
+	r, err := d.DataTar()
 	if err != nil {
 		return err
 	}
+	tr := tar.NewReader(r)
 	check := NewChecker(d.limits)
 	for {
 		h, err := tr.Next()
 		if err == io.EOF {
+			if _, err := io.Copy(io.Discard, r); err != nil {
+				return fmt.Errorf("%s: %w", d.data.name, err)
+			}
 			return nil
 		}
 		if err != nil {

@@ -1,0 +1,51 @@
+package livetree
+
+import (
+	"flag"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/isotrace/isotrace/internal/fault"
+)
+
+var update = flag.Bool("update", false, "write the goldens")
+
+func TestMenu(t *testing.T) {
+	both := map[string]string{"bin": "/boot/memtest.bin", "efi": "/boot/memtest.efi"}
+	for _, c := range []struct {
+		golden  string
+		params  Params
+		system  System
+		memtest map[string]string
+	}{
+		{"live-boot.cfg", Params{Name: "r", Title: "Rescue", Release: "1.0", Live: "live-boot", Timeout: 3, Serial: true, Parameters: []string{"console=ttyS0,115200"}}, System{}, both},
+		{"casper-installer.cfg", Params{Name: "r", Title: "Desk", Release: "2", Live: "casper", Timeout: 10}, System{Installer: true}, map[string]string{"bin": "/boot/memtest.bin"}},
+	} {
+		have, err := render(builtin, menuOf(c.params, c.system, c.memtest))
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := "testdata/" + c.golden
+		if *update {
+			if err := os.WriteFile(file, []byte(have), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if have != string(want) {
+			t.Errorf("%s: have\n%s\nwant\n%s", c.golden, have, want)
+		}
+	}
+	for _, bad := range []string{"{{.Nothing}}", "{{", `{{range $i := .Title}}{{end`} {
+		if _, err := render(bad, Menu{}); fault.ClassOf(err) != fault.Usage {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+	if marker := Marker("rescue", "1.0"); !strings.HasPrefix(marker, "/.disk/") {
+		t.Error(marker)
+	}
+}
