@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -54,6 +55,10 @@ func (e *ExitError) Error() string {
 func Run(ctx context.Context, spec Spec) error {
 	if len(spec.Argv) == 0 {
 		return errors.New("run in a sandbox: no program named")
+	}
+	spec, err := spec.absolute()
+	if err != nil {
+		return err
 	}
 	runtime.LockOSThread() // the parent-death signal is tied to this thread
 	defer runtime.UnlockOSThread()
@@ -139,6 +144,27 @@ func orderOf(s Spec) order {
 	}
 	env := append(append([]string(nil), fixedEnv...), s.Env...)
 	return order{Root: s.Root, Writable: s.Writable, Binds: s.Binds, Temp: s.Temp, Devices: s.Devices, Argv: s.Argv, Env: env, Dir: dir}
+}
+
+// absolute makes the paths of the host absolute: the sandbox's first process
+// stands in another folder.
+func (s Spec) absolute() (Spec, error) {
+	var err error
+	if s.Root, err = filepath.Abs(s.Root); err != nil {
+		return s, err
+	}
+	if s.Temp != "" {
+		if s.Temp, err = filepath.Abs(s.Temp); err != nil {
+			return s, err
+		}
+	}
+	s.Binds = slices.Clone(s.Binds)
+	for i := range s.Binds {
+		if s.Binds[i].Source, err = filepath.Abs(s.Binds[i].Source); err != nil {
+			return s, err
+		}
+	}
+	return s, nil
 }
 
 // locked passes on what it is given, one write at a time.

@@ -103,8 +103,9 @@ func TestBinds(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(in, "a"), []byte("material"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	t.Chdir(filepath.Dir(in)) // a relative source is the caller's
 	got, err := sh(t, "cat /run/in/a; echo x > /run/in/b || echo kept; echo product > /run/out/p", func(s *Spec) {
-		s.Binds = append(s.Binds, Bind{Source: in, Target: "/run/in"}, Bind{Source: out, Target: "/run/out", Writable: true})
+		s.Binds = append(s.Binds, Bind{Source: filepath.Base(in), Target: "/run/in"}, Bind{Source: out, Target: "/run/out", Writable: true})
 	})
 	if err != nil || !strings.Contains(got, "material") || !strings.Contains(got, "kept") {
 		t.Errorf("got %q, %v", got, err)
