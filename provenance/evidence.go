@@ -34,9 +34,11 @@ const (
 // Record paths that checks know. A link calls a product STAGE/OUTPUT, the files
 // of a set STAGE/OUTPUT/PATH, and a tree STAGE/OUTPUT.mtree.
 const (
+	fetchStage     = "fetch"
+	mediumStage    = "livetree"
+	isoStage       = "iso"
 	recordISO      = "iso/iso"
 	recordMedium   = "livetree/tree/"
-	recordFetch    = "fetch/"
 	recordProject  = "project/"
 	squashfsPath   = "casper/filesystem.squashfs"
 	squashfsStage  = "squashfs"

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/isotrace/isotrace/internal/artifact"
+	"github.com/isotrace/isotrace/internal/config"
 	"github.com/isotrace/isotrace/internal/fault"
 	"github.com/isotrace/isotrace/internal/lockfile"
 	"github.com/isotrace/isotrace/internal/stage"
@@ -283,7 +284,7 @@ func (v *verification) chain(context.Context) (string, []Problem, error) {
 	if _, ok := v.made[recordISO]; !ok {
 		problems = append(problems, Problem{LinksDir, "no stage gave " + recordISO})
 	}
-	follow(path.Dir(recordISO))
+	follow(isoStage)
 	for _, name := range sortedKeys(v.links) {
 		if !seen[name] {
 			problems = append(problems, Problem{LinkName(name, v.key.KeyID()), "the image does not rest on this stage"})
@@ -297,10 +298,14 @@ func (v *verification) checkLock(context.Context) (string, []Problem, error) {
 	if err := v.Lock.CheckConfig(v.Config); err != nil {
 		problems = append(problems, Problem{lockfile.FileName, err.Error()})
 	}
-	fetched := v.links[path.Dir(recordFetch)]
-	lock := recordProject + lockfile.FileName
-	if want, have := fetched.Materials[lock], artifact.HashBytes(v.lockText); want != have {
-		problems = append(problems, Problem{lockfile.FileName, fmt.Sprintf("its SHA-256 is %s, the stage fetch took %s", have, want)})
+	fetched := v.links[fetchStage]
+	for _, f := range []struct {
+		name, taker string
+		text        []byte
+	}{{lockfile.FileName, fetchStage, v.lockText}, {config.FileName, mediumStage, v.configText}} {
+		if want, have := v.links[f.taker].Materials[recordProject+f.name], artifact.HashBytes(f.text); want != have {
+			problems = append(problems, Problem{f.name, fmt.Sprintf("its SHA-256 is %s, the stage %s took %q", have, f.taker, want)})
+		}
 	}
 	want := v.opts.Fetched(v.Lock)
 	for _, p := range sortedKeys(want) {

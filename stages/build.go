@@ -74,6 +74,7 @@ func (s *Session) Build(ctx context.Context, out string, signer *provenance.Sign
 	if err := s.writeDraft(draft, signer, b); err != nil {
 		return nil, artifact.ExplainWrite(err)
 	}
+	s.tell("verify", stage.StateRunning)
 	b.Checks, err = provenance.Verify(ctx, draft, provenance.VerifyOptions{
 		Key: signer.Public(), Fetched: Fetched, Report: report, Known: s.heldBefore,
 	})
@@ -81,8 +82,10 @@ func (s *Session) Build(ctx context.Context, out string, signer *provenance.Sign
 		return nil, fmt.Errorf("verify the build's own output: %w", err)
 	}
 	if err := b.Checks.Refused(); err != nil {
+		s.tell("verify", stage.StateFailed)
 		return nil, fmt.Errorf("the build's own output: %w", err)
 	}
+	s.tell("verify", stage.StateDone)
 	if err := s.rememberHeld(b.Checks); err != nil {
 		return nil, err
 	}

@@ -104,9 +104,9 @@ type lockStep struct {
 	do   func(context.Context) error
 }
 
-func (k *locking) tell(name string, st stage.State) {
-	if k.Progress != nil {
-		k.Progress.Stage(name, st)
+func (s *Session) tell(name string, st stage.State) {
+	if s.Progress != nil {
+		s.Progress.Stage(name, st)
 	}
 }
 

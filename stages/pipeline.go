@@ -57,7 +57,7 @@ func Pipeline(c *config.Config, l *lockfile.Lock, m *Materials, fetcher fetch.Fe
 
 	live := livetree.Inputs{
 		Kernel: boots.File(kernel.Kernel), Initrd: boots.File(kernel.Initrd), System: boots.File(kernel.Facts), Squashfs: squash, Manifests: map[string]stage.File{},
-		BIOS: parts.File(bootparts.BIOS), EFI: parts.File(bootparts.EFI), Memtest: parts.Set(bootparts.Memory), Menu: m.Menu,
+		BIOS: parts.File(bootparts.BIOS), EFI: parts.File(bootparts.EFI), Memtest: parts.Set(bootparts.Memory), Config: m.Config, Menu: m.Menu,
 	}
 	for _, name := range manifest.Outputs {
 		live.Manifests[name] = manifests.File(name)

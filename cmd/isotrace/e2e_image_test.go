@@ -18,7 +18,9 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"golang.org/x/sys/unix"
 
+	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/lockfile"
+	"github.com/isotrace/isotrace/internal/roottree"
 )
 
 // TestFromImage builds examples/from-image on an OCI layout: the minimal system
@@ -77,6 +79,28 @@ func TestFromImage(t *testing.T) {
 	}
 	if out, code := p.run("verify", p.out(), "--key", filepath.Join(p.dir, "keys", "builder.pub")); code != 0 {
 		t.Errorf("verify: exit status %d\n%s", code, out)
+	}
+	tree, err := os.Open(p.out("evidence", "manifest", "sanitise", "root.mtree"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := roottree.Parse(tree)
+	if err := errors.Join(err, tree.Close()); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{
+		"etc/motd":      string(artifact.HashBytes([]byte("Welcome to from-image.\n"))),
+		"etc/hostname":  string(artifact.HashBytes([]byte("from-image\n"))),
+		"home/operator": "", "etc/issue.d/50-from-image.issue": string(artifact.HashBytes([]byte("Serve yourself.\n"))),
+	} {
+		if e, ok := m.Lookup(path); !ok || string(e.SHA256) != want {
+			t.Errorf("%s: %+v", path, e)
+		}
+	}
+	for _, path := range []string{"usr/sbin/policy-rc.d", "usr/sbin/update-initramfs.isotrace", "usr/sbin/initctl", "etc/resolv.conf"} {
+		if _, ok := m.Lookup(path); ok {
+			t.Errorf("%s was left behind", path)
+		}
 	}
 	// Another image under the same lock is refused.
 	if err := os.RemoveAll(filepath.Join(p.dir, "base.oci", "blobs")); err != nil {

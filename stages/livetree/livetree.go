@@ -54,6 +54,9 @@ type Inputs struct {
 	Manifests map[string]stage.File
 	BIOS, EFI stage.File
 	Memtest   stage.Set
+	// Config is the project's: what the medium is called and how it boots. It
+	// binds the image to the config as it stood.
+	Config stage.Material
 	// Menu is the template of grub.cfg; the built-in one when nil.
 	Menu *stage.Material
 }
@@ -62,7 +65,7 @@ type Inputs struct {
 func Stage(in Inputs, p Params) stage.Stage {
 	s := stage.Stage{
 		Name: "livetree", Version: 1, Params: p,
-		Takes: "kernel, initrd, squashfs, manifests, boot parts", Gives: "the medium's tree with grub.cfg, md5sum.txt and .disk/",
+		Takes: "kernel, initrd, squashfs, manifests, boot parts, config", Gives: "the medium's tree with grub.cfg, md5sum.txt and .disk/",
 		Inputs: []stage.Input{
 			{Name: "kernel", From: in.Kernel}, {Name: "initrd", From: in.Initrd}, {Name: "system", From: in.System}, {Name: "squashfs", From: in.Squashfs}, {Name: "bios", From: in.BIOS},
 			{Name: "efi", From: in.EFI}, {Name: "memtest", From: in.Memtest},
@@ -77,9 +80,10 @@ func Stage(in Inputs, p Params) stage.Stage {
 	for _, name := range names {
 		s.Inputs = append(s.Inputs, stage.Input{Name: name, From: in.Manifests[name]})
 	}
+	s.Materials = []stage.Material{in.Config}
 	menu := ""
 	if in.Menu != nil {
-		s.Materials, menu = []stage.Material{*in.Menu}, in.Menu.Path
+		s.Materials, menu = append(s.Materials, *in.Menu), in.Menu.Path
 	}
 	s.Run = func(ctx context.Context, w *stage.Work) error {
 		t := &tree{work: w, params: p}
