@@ -45,6 +45,9 @@ func (s *Session) Build(ctx context.Context, out string, signer *provenance.Sign
 	if err != nil {
 		return nil, err
 	}
+	if err := s.copyReleases(); err != nil {
+		return nil, err
+	}
 	if err := s.copyImage(ctx); err != nil {
 		return nil, err
 	}
@@ -157,7 +160,7 @@ func (s *Session) copyKeyrings(ctx context.Context, runner *stage.Runner, g *sta
 		if err != nil {
 			return err
 		}
-		if err := addKeyring(s.Store, a.Keyring, text); err != nil {
+		if err := addChecked(s.Store, a.Keyring, text); err != nil {
 			return err
 		}
 	}
@@ -170,7 +173,7 @@ func (s *Session) copyKeyrings(ctx context.Context, runner *stage.Runner, g *sta
 			return err
 		}
 		for _, k := range fromBase {
-			if err := addKeyring(s.Store, k, b.keys[k.Path]); err != nil {
+			if err := addChecked(s.Store, k, b.keys[k.Path]); err != nil {
 				return err
 			}
 		}
@@ -178,7 +181,7 @@ func (s *Session) copyKeyrings(ctx context.Context, runner *stage.Runner, g *sta
 	})
 }
 
-func addKeyring(store *artifact.Store, want artifact.Ref, text []byte) error {
+func addChecked(store *artifact.Store, want artifact.Ref, text []byte) error {
 	have, err := store.Add(bytes.NewReader(text), int64(len(text)))
 	if err != nil {
 		return err

@@ -265,3 +265,72 @@ func (p *Project) Keyring(signedBy string) (_ *archive.Keyring, _ []byte, err er
 	k, err := archive.ReadKeyring(name, b)
 	return k, b, err
 }
+
+// ReleasesDir is the folder beside the lock that keeps the archives' signed
+// Release files: mirrors keep only the newest.
+const ReleasesDir = lockfile.FileName + ".d"
+
+// releases are the signed Release files of a lock, by their path in ReleasesDir.
+func releases(l *lockfile.Lock) map[string]artifact.Ref {
+	files := map[string]artifact.Ref{}
+	for _, a := range l.Archives {
+		files[a.Repository+"/"+a.Release.Path] = a.Release
+		if a.Signature != nil {
+			files[a.Repository+"/"+a.Signature.Path] = *a.Signature
+		}
+	}
+	return files
+}
+
+// SaveLock writes the lock, and before it the Release files that it rests on.
+func (s *Session) SaveLock(l *lockfile.Lock) error {
+	text, err := l.Encode()
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(s.Project.Dir, ReleasesDir)
+	if err := os.RemoveAll(dir); err != nil {
+		return err
+	}
+	for name, ref := range releases(l) {
+		b, err := readFile(s.Store.Path(ref.Digest), ref.Size)
+		if err != nil {
+			return err
+		}
+		at := filepath.Join(dir, name)
+		if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
+			return err
+		}
+		if err := artifact.WriteBytes(at, 0o644, b); err != nil {
+			return err
+		}
+	}
+	return artifact.WriteBytes(filepath.Join(s.Project.Dir, lockfile.FileName), 0o644, text)
+}
+
+// copyReleases brings the project's Release files into the store. What is not
+// there is left to the mirrors.
+func (s *Session) copyReleases() (err error) {
+	root, err := os.OpenRoot(s.Project.Dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, root.Close()) }()
+	for name, ref := range releases(s.Project.Lock) {
+		if s.Store.Has(ref.Digest) {
+			continue
+		}
+		name = ReleasesDir + "/" + name
+		b, err := readIn(root, name, ref.Size)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := addChecked(s.Store, artifact.Ref{Path: name, Digest: ref.Digest}, b); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -5,11 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path/filepath"
 
 	"github.com/spf13/cobra"
 
-	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/lockfile"
 	"github.com/isotrace/isotrace/stages"
 )
@@ -20,7 +18,10 @@ func (a *app) lockCommand() *cobra.Command {
 		Short: "Resolve the config into exact content: isotrace.lock",
 		Long: `Fetches the Release files and indexes of the config's archives, checks their
 signatures, and lets the toolbox's apt choose the packages, offline. The lock
-names every package, tool and base image by SHA-256, and why it is there.`,
+names every package, tool and base image by SHA-256, and why it is there.
+
+Keep isotrace.lock and isotrace.lock.d, which holds the Release files that the
+lock rests on, under version control: mirrors keep only the newest.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			return inside(func() error { return a.lock(c.Context()) })
@@ -61,11 +62,7 @@ func (a *app) writeLock(ctx context.Context, s *stages.Session) (*lockfile.Lock,
 	if err != nil {
 		return nil, err
 	}
-	text, err := l.Encode()
-	if err != nil {
-		return nil, err
-	}
-	return l, artifact.WriteBytes(filepath.Join(a.dir, lockfile.FileName), 0o644, text)
+	return l, s.SaveLock(l)
 }
 
 func summary(l *lockfile.Lock) map[string]any {

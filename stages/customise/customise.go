@@ -189,7 +189,14 @@ func (c *customisation) timezone(_ context.Context, p Params) error {
 func (c *customisation) users(ctx context.Context, p Params) error {
 	var hashes strings.Builder
 	for _, u := range p.Users {
-		add := []string{"useradd", "--create-home", "--user-group"}
+		add := []string{"useradd", "--create-home"}
+		if there, err := c.hasGroup(u.Name); err != nil {
+			return err
+		} else if there { // as Debian's own group operator is
+			add = append(add, "--no-user-group", "--gid", u.Name)
+		} else {
+			add = append(add, "--user-group")
+		}
 		if u.UID != 0 {
 			add = append(add, "--uid", fmt.Sprint(u.UID))
 		}
@@ -225,6 +232,19 @@ func (c *customisation) users(ctx context.Context, p Params) error {
 	set := tool.New("chpasswd", "--encrypted")
 	set.Stdin = []byte(hashes.String())
 	return c.work.RunIn(ctx, "root", set)
+}
+
+func (c *customisation) hasGroup(name string) (bool, error) {
+	b, err := c.root.ReadFile("etc/group")
+	if err != nil {
+		return false, err
+	}
+	for line := range strings.Lines(string(b)) {
+		if strings.HasPrefix(line, name+":") {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 func (c *customisation) authorise(u User) error {
