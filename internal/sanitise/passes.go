@@ -115,9 +115,12 @@ func dropACLs(t *tree) error {
 		}
 		defer func() { rerr = errors.Join(rerr, f.Close()) }()
 		for _, name := range []string{"system.posix_acl_access", "system.posix_acl_default"} {
-			err := unix.Fremovexattr(int(f.Fd()), name)
+			_, err := unix.Fgetxattr(int(f.Fd()), name, nil)
 			if errors.Is(err, unix.ENODATA) || errors.Is(err, unix.ENOTSUP) {
 				continue
+			}
+			if err == nil {
+				err = unix.Fremovexattr(int(f.Fd()), name)
 			}
 			if err != nil {
 				return fmt.Errorf("/%s: %w", p, err)
