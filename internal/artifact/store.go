@@ -92,9 +92,10 @@ func (s *Store) Close() error { return s.use.Close() }
 // Root returns the store's folder.
 func (s *Store) Root() string { return s.root }
 
-// Path returns where the content of d stands, or would stand.
+// Path returns where the content of d stands, or would stand. What is no digest
+// has a place where nothing ever is.
 func (s *Store) Path(d Digest) string {
-	if len(d) < 2 {
+	if d.Validate() != nil {
 		return filepath.Join(s.root, "files", "invalid")
 	}
 	return filepath.Join(s.root, "files", string(d[:2]), string(d))
