@@ -145,6 +145,7 @@ func (k *locking) archives(ctx context.Context) (err error) {
 	if k.client, err = k.Client(); err != nil {
 		return err
 	}
+	defer k.client.Close()
 	all := map[string]config.Archive{}
 	for _, list := range [][]config.Archive{c.Archives, c.BootArchives(), c.ToolArchives()} {
 		for _, a := range list {

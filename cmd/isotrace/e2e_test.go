@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -350,4 +351,47 @@ func killIn(t *testing.T, p *project, store, name string) {
 	}
 	_, _ = io.Copy(io.Discard, events)
 	_ = c.Wait() // it was killed
+}
+
+// TestInterrupted sends the signal of a keyboard to a build.
+func TestInterrupted(t *testing.T) {
+	reference := rescue(t)
+	p := &project{dir: filepath.Join(t.TempDir(), "rescue")}
+	if err := os.CopyFS(p.dir, os.DirFS(reference.dir)); err != nil {
+		t.Fatal(err)
+	}
+	store := filepath.Join(e2e.dir, "interrupted-store")
+	emptyStore(t, store)
+	seedDownloads(t, store)
+	if err := os.RemoveAll(p.out()); err != nil {
+		t.Fatal(err)
+	}
+	c := p.command("--store", store, "build")
+	stderr, err := c.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	lines := bufio.NewScanner(stderr)
+	for lines.Scan() {
+		text.WriteString(lines.Text() + "\n")
+		if strings.Contains(lines.Text(), "base       running") {
+			if err := c.Process.Signal(os.Interrupt); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	_ = c.Wait() // its exit status is looked at below
+	if code := c.ProcessState.ExitCode(); code != 1 || strings.Count(text.String(), "isotrace: error: interrupted") != 1 || strings.Count(text.String(), "isotrace: error:") != 1 {
+		t.Errorf("exit status %d:\n%s", code, text.String())
+	}
+	if left, err := os.ReadDir(filepath.Join(store, "work")); err != nil || len(left) > 0 {
+		t.Errorf("left in the store's work: %v, %v", left, err)
+	}
+	if left, err := filepath.Glob(p.out("*")); err != nil || len(left) != 1 || filepath.Base(left[0]) != "journal" {
+		t.Errorf("left in out: %v, %v", left, err)
+	}
 }

@@ -35,7 +35,7 @@ func run(args []string) int {
 	root := a.command()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
-	if ctx.Err() != nil && err != nil {
+	if _, said := errors.AsType[exitCode](err); ctx.Err() != nil && err != nil && !said {
 		err = fault.New(fault.Failed, "", "interrupted: nothing half-made was left")
 	}
 	return a.exit(err)

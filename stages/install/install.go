@@ -3,7 +3,6 @@
 package install
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/isotrace/isotrace/internal/fault"
@@ -71,7 +71,7 @@ func run(ctx context.Context, w *stage.Work, p Params) (err error) {
 	if err := in.forget(); err != nil {
 		return err
 	}
-	if err := in.check(p.Expect); err != nil {
+	if err := in.check(p); err != nil {
 		return err
 	}
 	return sanitise.Apply(ctx, dir, sanitise.Options{Epoch: w.Epoch, VaryingOnly: true, Log: w.Log})
@@ -208,24 +208,34 @@ func (in *installation) write(name, text string) (err error) {
 	return err
 }
 
-// check compares what dpkg has with what was locked.
-func (in *installation) check(expect []string) error {
-	if len(expect) == 0 {
+// check compares what dpkg has with what was locked. Where packages were
+// removed, others that only they needed may be gone with them.
+func (in *installation) check(p Params) error {
+	if len(p.Expect) == 0 {
 		return nil
 	}
 	have, err := Installed(in.root)
 	if err != nil {
 		return err
 	}
-	if missing, extra := compare(expect, have); len(missing)+len(extra) > 0 {
-		var b bytes.Buffer
-		if len(missing) > 0 {
-			fmt.Fprintf(&b, "; missing: %s", strings.Join(missing, ", "))
+	missing, extra := compare(p.Expect, have)
+	if len(p.Remove) > 0 {
+		missing = nil
+		for _, h := range have {
+			if name, _, _ := strings.Cut(h, ":"); slices.Contains(p.Remove, name) {
+				extra = append(extra, h)
+			}
 		}
-		if len(extra) > 0 {
-			fmt.Fprintf(&b, "; not in the lock: %s", strings.Join(extra, ", "))
-		}
-		return fault.New(fault.Refused, "run isotrace lock and look at what changes", "installed packages differ from the lock%s", b.String())
 	}
-	return nil
+	if len(missing)+len(extra) == 0 {
+		return nil
+	}
+	var b strings.Builder
+	if len(missing) > 0 {
+		fmt.Fprintf(&b, "; missing: %s", strings.Join(missing, ", "))
+	}
+	if len(extra) > 0 {
+		fmt.Fprintf(&b, "; too many: %s", strings.Join(extra, ", "))
+	}
+	return fault.New(fault.Refused, "run isotrace lock and look at what changes", "installed packages differ from the lock%s", b.String())
 }
