@@ -162,8 +162,13 @@ func watchMemory(pid int, ended <-chan struct{}) (most int64) {
 	every := time.NewTicker(20 * time.Millisecond)
 	defer every.Stop()
 	for {
-		children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", pid))
-		for _, p := range append(strings.Fields(string(children)), fmt.Sprint(pid)) {
+		family := []string{fmt.Sprint(pid)}
+		threads, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+		for _, thread := range threads {
+			children, _ := os.ReadFile(thread) // it may have ended
+			family = append(family, strings.Fields(string(children))...)
+		}
+		for _, p := range family {
 			status, _ := os.ReadFile("/proc/" + p + "/status") // it may have ended
 			for line := range strings.Lines(string(status)) {
 				var kib int64
