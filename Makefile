@@ -41,5 +41,5 @@ docs: ## what is generated from the code
 man: build
 	$(OUT)/isotrace man $(OUT)/man1
 
-clean: ## also the unpacked trees of other users' ids in the store are left alone
+clean: ## the store stays: isotrace store gc
 	rm -rf $(OUT)

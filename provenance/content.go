@@ -186,8 +186,8 @@ func (v *verification) mediumTree() map[string]artifact.Digest {
 
 func (v *verification) medium(ctx context.Context) (_ string, problems []Problem, err error) {
 	want := v.mediumTree()
-	what := fmt.Sprintf("%d files in the image, each as the stage livetree gave it", len(want))
-	name, known := v.known("medium", append([]artifact.Digest{v.iso}, sorted(want)...)...)
+	what := fmt.Sprintf("%d files in the image and its EFI system partition, each as its stage gave it", len(want))
+	name, known := v.known("medium", append([]artifact.Digest{v.iso, v.made[recordESP]}, sorted(want)...)...)
 	if known {
 		return what, nil, nil
 	}
@@ -226,6 +226,12 @@ func (v *verification) medium(ctx context.Context) (_ string, problems []Problem
 		if _, ok := iso.Files[file]; !ok {
 			problems = append(problems, Problem{file, "is missing in the image"})
 		}
+	}
+	switch _, have, err := iso.SystemPartition(); {
+	case err != nil:
+		problems = append(problems, Problem{v.ImageName(), err.Error()})
+	case have != v.made[recordESP]:
+		problems = append(problems, Problem{v.ImageName(), fmt.Sprintf("the SHA-256 of its EFI system partition is %s, the stage bootparts gave %s", have, v.made[recordESP])})
 	}
 	v.hold(name, problems)
 	return what, bounded(problems), nil

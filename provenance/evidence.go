@@ -39,6 +39,7 @@ const (
 	isoStage       = "iso"
 	recordISO      = "iso/iso"
 	recordMedium   = "livetree/tree/"
+	recordESP      = "bootparts/efiboot.img"
 	recordProject  = "project/"
 	squashfsPath   = "casper/filesystem.squashfs"
 	squashfsStage  = "squashfs"

@@ -78,7 +78,7 @@ func (v *verification) known(rule string, content ...artifact.Digest) (name arti
 }
 
 // verifierVersion changes whenever a check that may be remembered changes.
-const verifierVersion = 1
+const verifierVersion = 2
 
 // hold remembers that a rule holds.
 func (v *verification) hold(name artifact.Digest, problems []Problem) {
@@ -157,7 +157,7 @@ var rules = []struct {
 	{"lock", "the lock belongs to the config, and nothing but the lock was fetched", (*verification).checkLock},
 	{"archives", "every package stands in an index that an archive's key signed", (*verification).archives},
 	{"image", "the image is the one that the last stage gave", (*verification).checkImage},
-	{"medium", "the image's files are those of its tree, byte for byte", (*verification).medium},
+	{"medium", "the image's files and EFI system partition are those recorded, byte for byte", (*verification).medium},
 	{"checksums", "the image's md5sum.txt lists its files as they are", (*verification).checksums},
 	{"squashfs", "the squashfs holds the recorded root tree", (*verification).checkSquashfs},
 }

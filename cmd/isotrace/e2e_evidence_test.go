@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -193,6 +194,7 @@ func TestTampered(t *testing.T) {
 		{"byte of the squashfs", flip(p.iso(), "casper/filesystem.squashfs"), pub, "image", []string{"rescue.iso: its SHA-256", "casper/filesystem.squashfs: its SHA-256"}},
 		{"byte of the kernel", flip(p.iso(), "casper/vmlinuz"), pub, "image", []string{"medium     casper/vmlinuz", "checksums  casper/vmlinuz: its MD5"}},
 		{"byte of the BIOS image", flip(p.iso(), "boot/grub/bios.img"), pub, "image", []string{"boot/grub/bios.img"}},
+		{"byte of the EFI system partition", flip(p.iso(), ""), pub, "image", []string{"rescue.iso: the SHA-256 of its EFI system partition"}},
 		{"image cut short", func(t *testing.T) { replace(t, p.iso(), readAll(t, p.iso())[:100<<20]) }, pub, "image", []string{"rescue.iso"}},
 		{"image gone", func(t *testing.T) { remove(t, p.iso()) }, pub, "image", []string{"rescue.iso: is missing"}},
 		{"product of a link", edit(link("iso"), `"iso/iso"`, `"iso/iso2"`), pub, "evidence", []string{"links/iso.", "is not signed by key"}},
@@ -278,8 +280,8 @@ func remove(t *testing.T, file string) {
 	}
 }
 
-// flip changes one byte in the middle of a file of the image. The image is
-// replaced by a changed copy: its bytes may be the store's, too.
+// flip changes one byte in the middle of a file of the image, or, without a
+// name, of its EFI system partition. The image is replaced by a changed copy: its bytes may be the store's, too.
 func flip(iso, name string) func(*testing.T) {
 	return func(t *testing.T) {
 		t.Helper()
@@ -288,7 +290,10 @@ func flip(iso, name string) func(*testing.T) {
 			t.Fatal(err)
 		}
 		extent := image.Files[name]
-		if err := image.Close(); err != nil {
+		if name == "" {
+			extent, _, err = image.SystemPartition()
+		}
+		if err := errors.Join(err, image.Close()); err != nil {
 			t.Fatal(err)
 		}
 		if extent.Size == 0 {

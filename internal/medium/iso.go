@@ -18,6 +18,7 @@ import (
 	"github.com/diskfs/go-diskfs/backend"
 	"github.com/diskfs/go-diskfs/backend/file"
 	"github.com/diskfs/go-diskfs/filesystem/iso9660"
+	"github.com/diskfs/go-diskfs/partition/gpt"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/isotrace/isotrace/internal/artifact"
@@ -157,6 +158,28 @@ func (i *ISO) Sums(name string) (artifact.Digest, string, error) {
 		return "", "", fmt.Errorf("%s: %w", name, err)
 	}
 	return artifact.Digest(hex.EncodeToString(s.Sum(nil))), hex.EncodeToString(m.Sum(nil)), nil
+}
+
+// SystemPartition returns where the EFI system partition lies, by the GUID
+// partition table, and its SHA-256.
+func (i *ISO) SystemPartition() (_ Extent, _ artifact.Digest, err error) {
+	defer recovered(&err, "read the partition table")
+	table, err := gpt.Read(i.storage, 512, 512)
+	if err != nil {
+		return Extent{}, "", fmt.Errorf("read the partition table: %w", err)
+	}
+	for _, p := range table.Partitions {
+		if p.Type != gpt.EFISystemPartition {
+			continue
+		}
+		e := Extent{Offset: p.GetStart(), Size: p.GetSize()}
+		if e.Offset < 0 || e.Size <= 0 || e.Size > i.size || e.Offset > i.size-e.Size {
+			return Extent{}, "", errors.New("the EFI system partition lies outside the image")
+		}
+		digest, _, err := artifact.HashReader(io.NewSectionReader(i.storage, e.Offset, e.Size))
+		return e, digest, err
+	}
+	return Extent{}, "", errors.New("there is no EFI system partition")
 }
 
 // The places that xorriso patches in a GRUB El Torito image: the boot
