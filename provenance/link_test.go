@@ -70,18 +70,22 @@ func TestLinkRoundTrip(t *testing.T) {
 		t.Errorf("have %s\nwant %s", have, want)
 	}
 	// in-toto's own code takes it.
-	var mb in_toto.Metablock
 	file := t.TempDir() + "/x.link"
 	if err := artifact.WriteBytes(file, 0o644, link); err != nil {
 		t.Fatal(err)
 	}
-	if err := mb.Load(file); err != nil {
+	loaded, err := in_toto.LoadMetadata(file)
+	if err != nil {
 		t.Fatal(err)
+	}
+	mb, ok := loaded.(*in_toto.Metablock)
+	if !ok {
+		t.Fatalf("in-toto takes it for a %T", loaded)
 	}
 	if err := mb.VerifySignature(r.Signer.Public().InToto); err != nil {
 		t.Errorf("in-toto refuses the signature: %v", err)
 	}
-	if err := in_toto.ValidateMetablock(mb); err != nil {
+	if err := in_toto.ValidateMetablock(*mb); err != nil {
 		t.Errorf("in-toto refuses the link: %v", err)
 	}
 }

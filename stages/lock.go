@@ -2,19 +2,12 @@ package stages
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
-	"os"
-	"path"
-	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/isotrace/isotrace/internal/aptsolve"
 	"github.com/isotrace/isotrace/internal/archive"
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/config"
@@ -22,21 +15,7 @@ import (
 	"github.com/isotrace/isotrace/internal/fault"
 	"github.com/isotrace/isotrace/internal/lockfile"
 	"github.com/isotrace/isotrace/internal/stage"
-	"github.com/isotrace/isotrace/stages/fetch"
 )
-
-// Session is what commands that work on a project need.
-type Session struct {
-	Project *Project
-	Store   *artifact.Store
-	Mirrors Mirrors
-	Proxy   string
-	// Now decides whether a Release file has expired, and nothing else.
-	Now      time.Time
-	Progress stage.Progress
-	// Journal takes what tools print, by stage; it may be nil.
-	Journal func(stage string) io.Writer
-}
 
 // The packages that isotrace itself needs, from the archives of each set.
 var (
@@ -104,31 +83,12 @@ type lockStep struct {
 	do   func(context.Context) error
 }
 
-func (s *Session) tell(name string, st stage.State) {
-	if s.Progress != nil {
-		s.Progress.Stage(name, st)
-	}
-}
-
 func (k *locking) bytes(name string) func(done, total int64) {
 	return func(done, total int64) {
 		if k.Progress != nil {
 			k.Progress.Bytes(name, done, total)
 		}
 	}
-}
-
-// Client makes the archives' client of the session.
-func (s *Session) Client() (*archive.Client, error) {
-	mirrors, err := s.Mirrors.ByRepository()
-	if err != nil {
-		return nil, err
-	}
-	return archive.NewClient(archive.Options{Mirrors: mirrors, Proxy: s.Proxy, Notice: func(err error) {
-		if s.Progress != nil {
-			s.Progress.Line("fetch", err.Error())
-		}
-	}})
 }
 
 // archives resolves every suite of the config.
@@ -308,173 +268,4 @@ func newest(all []archive.Package, name, arch string) *archive.Package {
 		}
 	}
 	return best
-}
-
-// solve lets the toolbox's apt choose the target set.
-func (k *locking) solve(ctx context.Context) (err error) {
-	c := k.config
-	work, err := k.Store.NewWork("lock")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
-	suites := k.of(c.Archives)
-	var archives []aptsolve.Archive
-	for i, s := range suites {
-		a, err := k.plain(s, filepath.Join(work, fmt.Sprint("index-", i)))
-		if err != nil {
-			return err
-		}
-		archives = append(archives, a)
-	}
-	all, origin := packagesOf(suites)
-	byDigest := map[artifact.Digest]*archive.Package{}
-	for i := range all {
-		byDigest[all[i].SHA256] = &all[i]
-	}
-	solver := &solver{work: work, archives: archives, byDigest: byDigest, arch: k.lock.Architecture}
-	return k.withTools(ctx, k.lock, lockfile.UseBuild, func(dir string) error {
-		solver.toolbox = dir
-		return k.target(ctx, solver, origin)
-	})
-}
-
-// target fills the target set: of a bootstrap first the base, which is then
-// held at its versions.
-func (k *locking) target(ctx context.Context, s *solver, origin map[artifact.Digest]string) error {
-	c := k.config
-	var request []string
-	basis := map[artifact.Digest]bool{}
-	var chosen []*archive.Package
-	if k.base != nil {
-		s.status = k.base.status
-	} else {
-		base, err := s.solve(ctx, minimal, false)
-		if err != nil {
-			return fmt.Errorf("base: %w", err)
-		}
-		for _, p := range base {
-			basis[p.SHA256] = true
-			request = append(request, p.Name+"="+p.Version)
-		}
-		chosen = base
-	}
-	for _, p := range c.Packages {
-		request = append(request, p.Name)
-	}
-	if len(request) > 0 {
-		var err error
-		if chosen, err = s.solve(ctx, request, c.Recommends); err != nil {
-			return explainPackage(c, err)
-		}
-	}
-	for _, p := range c.Packages {
-		name, _, _ := strings.Cut(p.Name, "=")
-		if k.base == nil && !slices.ContainsFunc(chosen, func(p *archive.Package) bool { return p.Name == name || provides(p, name) }) {
-			return fmt.Errorf("packages: %s is not in apt's solution", name)
-		}
-	}
-	reasons := why(c, chosen, basis)
-	for _, p := range chosen {
-		use := lockfile.UseInstall
-		if basis[p.SHA256] {
-			use = lockfile.UseBase
-		}
-		k.lock.Target = append(k.lock.Target, lockPackage(p, origin[p.SHA256], reasons[p.Name], use))
-	}
-	return nil
-}
-
-// explainPackage says where in the config an unknown package stands.
-func explainPackage(c *config.Config, err error) error {
-	unknown, ok := errors.AsType[*aptsolve.UnknownPackageError](err)
-	if !ok {
-		return err
-	}
-	for i, p := range c.Packages {
-		if p.Name == unknown.Name {
-			return fmt.Errorf("%s: packages[%d]: %w", config.FileName, i, err)
-		}
-	}
-	return err
-}
-
-// plain decompresses a suite's indexes for apt.
-func (k *locking) plain(s *suite, dir string) (aptsolve.Archive, error) {
-	r := s.Release
-	a := aptsolve.Archive{
-		ID: s.id, Origin: r.Origin, Label: r.Label, Suite: r.Suite, Codename: r.Codename, Version: r.Version,
-		NotAutomatic: r.NotAutomatic, ButAutomaticUpgrades: r.ButAutomaticUpgrades,
-	}
-	if err := os.Mkdir(dir, 0o755); err != nil {
-		return a, err
-	}
-	for i, index := range s.Indexes {
-		to := filepath.Join(dir, fmt.Sprint(i))
-		in, err := index.Open(k.Store)
-		if err != nil {
-			return a, err
-		}
-		err = artifact.WriteFile(to, 0o644, func(w io.Writer) error {
-			_, err := io.Copy(w, in)
-			return err
-		})
-		if err := errors.Join(err, in.Close()); err != nil {
-			return a, err
-		}
-		a.Packages = append(a.Packages, to)
-	}
-	return a, nil
-}
-
-// solver asks apt.
-type solver struct {
-	work, toolbox, arch string
-	archives            []aptsolve.Archive
-	byDigest            map[artifact.Digest]*archive.Package
-	status              []byte
-	runs                int
-}
-
-func (s *solver) solve(ctx context.Context, packages []string, recommends bool) ([]*archive.Package, error) {
-	s.runs++
-	scratch := filepath.Join(s.work, fmt.Sprint("apt-", s.runs))
-	if err := os.Mkdir(scratch, 0o755); err != nil {
-		return nil, err
-	}
-	choices, err := aptsolve.Solve(ctx, aptsolve.Request{
-		Toolbox: s.toolbox, Scratch: scratch, Architecture: s.arch, Archives: s.archives,
-		Status: s.status, Packages: packages, Recommends: recommends,
-	})
-	if err != nil {
-		return nil, err
-	}
-	var chosen []*archive.Package
-	for _, c := range choices {
-		p, ok := s.byDigest[c.Digest]
-		if !ok {
-			return nil, fmt.Errorf("apt chose %s (%s), which no index has", c.Filename, c.Digest.Short())
-		}
-		chosen = append(chosen, p)
-	}
-	return chosen, nil
-}
-
-// Fetcher brings locked files through an archive client. Parts of a base image
-// are in the store before it is asked.
-func Fetcher(client *archive.Client) fetch.Fetcher {
-	return func(ctx context.Context, store *artifact.Store, items []fetch.Item, progress func(done, total int64)) error {
-		var wants []archive.Want
-		for _, it := range items {
-			if it.Repository == fetch.ImageRepository {
-				continue
-			}
-			w := archive.Want{Repository: it.Repository, Path: it.Path, SHA256: it.Digest, Size: it.Size}
-			if it.Set == fetch.Archives {
-				w.Fallback, w.Path = w.Path, path.Join(path.Dir(it.Path), "by-hash", "SHA256", string(it.Digest))
-			}
-			wants = append(wants, w)
-		}
-		return client.FetchAll(ctx, wants, store, progress)
-	}
 }

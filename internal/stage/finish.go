@@ -1,0 +1,77 @@
+package stage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/isotrace/isotrace/internal/artifact"
+	"github.com/isotrace/isotrace/internal/roottree"
+)
+
+// finish moves the outputs into the store.
+func (w *Work) finish(ctx context.Context, key artifact.Digest) (map[string]Product, error) {
+	outputs := map[string]Product{}
+	for _, o := range w.node.Outputs {
+		p := Product{Kind: o.Kind}
+		switch o.Kind {
+		case KindFile:
+			ref, err := w.run.Store.Adopt(w.OutFile(o.Name), "")
+			if err != nil {
+				return nil, fmt.Errorf("output %s: %w", o.Name, err)
+			}
+			ref.Path = o.Name
+			p.File = &ref
+		case KindSet:
+			set := w.sets[o.Name]
+			slices.SortFunc(set, func(a, b artifact.Ref) int { return strings.Compare(a.Path, b.Path) })
+			p.Set = slices.CompactFunc(set, func(a, b artifact.Ref) bool { return a == b })
+			for i := 1; i < len(p.Set); i++ {
+				if p.Set[i-1].Path == p.Set[i].Path {
+					return nil, fmt.Errorf("output %s: two contents for %s", o.Name, p.Set[i].Path)
+				}
+			}
+		case KindTree:
+			t, err := w.finishTree(ctx, o.Name, key)
+			if err != nil {
+				return nil, fmt.Errorf("output %s: %w", o.Name, err)
+			}
+			p.Tree = t
+		}
+		outputs[o.Name] = p
+	}
+	return outputs, nil
+}
+
+func (w *Work) finishTree(ctx context.Context, name string, key artifact.Digest) (_ *TreeProduct, err error) {
+	t := w.trees[name]
+	if t == nil {
+		return nil, errors.New("the stage did not make it")
+	}
+	m, err := roottree.Walk(ctx, t.dir, roottree.WalkOptions{})
+	if err != nil {
+		return nil, err
+	}
+	path := filepath.Join(w.dir, name+".mtree")
+	if err := artifact.WriteFile(path, 0o444, func(out io.Writer) error { return m.Write(out) }); err != nil {
+		return nil, err
+	}
+	manifest, err := w.run.Store.Adopt(path, "")
+	if err != nil {
+		return nil, err
+	}
+	manifest.Path = name + ".mtree"
+	// Only an unmounted layer may move.
+	if err := w.mounts.close(); err != nil {
+		return nil, err
+	}
+	id := string(key)[:40] + "." + name + "." + w.run.signer()
+	if err := w.run.Store.AdoptLayer(t.layer, id); err != nil {
+		return nil, err
+	}
+	return &TreeProduct{Manifest: manifest, Layers: append([]string{id}, t.lowers...)}, nil
+}

@@ -1,0 +1,64 @@
+package stages
+
+import (
+	"context"
+	"io"
+	"path"
+	"time"
+
+	"github.com/isotrace/isotrace/internal/archive"
+	"github.com/isotrace/isotrace/internal/artifact"
+	"github.com/isotrace/isotrace/internal/stage"
+	"github.com/isotrace/isotrace/stages/fetch"
+)
+
+// Session is what commands that work on a project need.
+type Session struct {
+	Project *Project
+	Store   *artifact.Store
+	Mirrors Mirrors
+	Proxy   string
+	// Now decides whether a Release file has expired, and nothing else.
+	Now      time.Time
+	Progress stage.Progress
+	// Journal takes what tools print, by stage; it may be nil.
+	Journal func(stage string) io.Writer
+}
+
+// Client makes the archives' client of the session.
+func (s *Session) Client() (*archive.Client, error) {
+	mirrors, err := s.Mirrors.ByRepository()
+	if err != nil {
+		return nil, err
+	}
+	return archive.NewClient(archive.Options{Mirrors: mirrors, Proxy: s.Proxy, Notice: func(err error) {
+		if s.Progress != nil {
+			s.Progress.Line("fetch", err.Error())
+		}
+	}})
+}
+
+func (s *Session) tell(name string, st stage.State) {
+	if s.Progress != nil {
+		s.Progress.Stage(name, st)
+	}
+}
+
+// Fetcher brings locked files through an archive client. Parts of a base image
+// are in the store before it is asked.
+func Fetcher(client *archive.Client) fetch.Fetcher {
+	return func(ctx context.Context, store *artifact.Store, items []fetch.Item, progress func(done, total int64)) error {
+		var wants []archive.Want
+		for _, it := range items {
+			if it.Repository == fetch.ImageRepository {
+				continue
+			}
+			w := archive.Want{Repository: it.Repository, Path: it.Path, SHA256: it.Digest, Size: it.Size}
+			if it.Set == fetch.Archives {
+				w.Fallback, w.Path = w.Path, path.Join(path.Dir(it.Path), "by-hash", "SHA256", string(it.Digest))
+			}
+			wants = append(wants, w)
+		}
+		return client.FetchAll(ctx, wants, store, progress)
+	}
+}
