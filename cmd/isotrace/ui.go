@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/term"
 
+	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/fault"
 	"github.com/isotrace/isotrace/internal/stage"
 )
@@ -34,6 +35,9 @@ func (a *app) exit(err error) int {
 	class := fault.ClassOf(err)
 	if strings.HasPrefix(err.Error(), "unknown command") {
 		class, err = fault.Usage, fault.New(fault.Usage, "isotrace --help lists the commands", "%s", strings.Split(err.Error(), "\n")[0])
+	}
+	if fault.HintOf(err) == "" {
+		err = artifact.ExplainWrite(err)
 	}
 	fmt.Fprintf(os.Stderr, "isotrace: error: %s\n", oneLine(err.Error()))
 	if hint := fault.HintOf(err); hint != "" {
