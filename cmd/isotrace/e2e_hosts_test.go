@@ -367,14 +367,21 @@ func unpackDebian(t *testing.T, dir, suiteName string, names ...string) {
 	}
 }
 
-// TestDiskFull builds with a store on a small file system.
+// TestDiskFull builds with a store on small file systems: one that is full when
+// the indexes are there, and one that is full inside a program of a package.
 func TestDiskFull(t *testing.T) {
+	for _, size := range []string{"48m", "600m"} {
+		t.Run(size, func(t *testing.T) { diskFull(t, size) })
+	}
+}
+
+func diskFull(t *testing.T, size string) {
 	p, err := newProject(filepath.Join(t.TempDir(), "rescue"), "rescue")
 	if err != nil {
 		t.Fatal(err)
 	}
 	store := t.TempDir()
-	args := append([]string{"tmpfs", store, "size=48m", e2e.binary, "-C", p.dir, "--store", store, "--progress", "none", "build"}, mirrorsOfHost(t)...)
+	args := append([]string{"tmpfs", store, "size=" + size, e2e.binary, "-C", p.dir, "--store", store, "--progress", "none", "build"}, mirrorsOfHost(t)...)
 	c := namespaced(args...)
 	c.Env = append(os.Environ(), "COSIGN_PASSWORD="+testPassword)
 	out, err := c.CombinedOutput()
