@@ -370,7 +370,7 @@ func unpackDebian(t *testing.T, dir, suiteName string, names ...string) {
 // TestDiskFull builds with a store on small file systems: one that is full when
 // the indexes are there, and one that is full inside a program of a package.
 func TestDiskFull(t *testing.T) {
-	for _, size := range []string{"48m", "600m"} {
+	for _, size := range []string{"48m", "600m", "800m"} {
 		t.Run(size, func(t *testing.T) { diskFull(t, size) })
 	}
 }

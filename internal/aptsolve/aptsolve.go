@@ -184,7 +184,7 @@ func (r Request) apt(ctx context.Context, args ...string) ([]byte, error) {
 		Argv: append([]string{"apt-get"}, args...), Env: []string{"APT_CONFIG=/tmp/apt.conf"},
 		Stdout: &stdout, Stderr: &stderr,
 	})
-	if _, ok := errors.AsType[*sandbox.ExitError](err); ok {
+	if exit, ok := errors.AsType[*sandbox.ExitError](err); ok && exit.Cause == nil {
 		return nil, explain(stdout.String() + stderr.String())
 	}
 	return stdout.Bytes(), err

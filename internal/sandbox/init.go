@@ -35,15 +35,31 @@ func initMain() int {
 	fail := os.NewFile(4, "failure")
 	unix.CloseOnExec(3)
 	unix.CloseOnExec(4)
-	pid, err := setUpAndStart()
+	unix.CloseOnExec(5)
+	o, err := readOrder()
+	if err == nil {
+		err = setUp(o)
+	}
+	var pid int
+	if err == nil {
+		pid, err = start(o)
+	}
 	if err != nil {
 		fmt.Fprint(fail, err)
 		return 1
 	}
-	if err := fail.Close(); err != nil {
+	if !o.Follow {
+		if err := fail.Close(); err != nil {
+			return 1
+		}
+		return reapUntil(pid)
+	}
+	code, err := traceUntil(pid, os.NewFile(5, "scripts"))
+	if err != nil {
+		fmt.Fprint(fail, err)
 		return 1
 	}
-	return reapUntil(pid)
+	return code
 }
 
 // reapUntil collects every orphan until the program itself ends.
@@ -63,33 +79,40 @@ func reapUntil(pid int) int {
 	}
 }
 
-func setUpAndStart() (int, error) {
+func readOrder() (o order, err error) {
 	if err := dieWithParent(); err != nil {
-		return 0, err
+		return o, err
 	}
 	in := os.NewFile(3, "order")
 	b, err := io.ReadAll(io.LimitReader(in, 1<<24))
 	if err := errors.Join(err, in.Close()); err != nil {
-		return 0, fmt.Errorf("read the order: %w", err)
+		return o, fmt.Errorf("read the order: %w", err)
 	}
-	var o order
 	if err := json.Unmarshal(b, &o); err != nil {
-		return 0, fmt.Errorf("read the order: %w", err)
+		return o, fmt.Errorf("read the order: %w", err)
 	}
+	return o, nil
+}
+
+func setUp(o order) error {
 	unix.Umask(0)
 	if err := makeRoot(o); err != nil {
-		return 0, err
+		return err
 	}
 	if err := unix.Sethostname([]byte(Hostname)); err != nil {
-		return 0, fmt.Errorf("set the hostname: %w", err)
+		return fmt.Errorf("set the hostname: %w", err)
 	}
 	if err := unix.Setdomainname([]byte("(none)")); err != nil {
-		return 0, fmt.Errorf("set the domain name: %w", err)
+		return fmt.Errorf("set the domain name: %w", err)
 	}
 	if err := dropPrivileges(); err != nil {
-		return 0, err
+		return err
 	}
 	unix.Umask(0o022)
+	return nil
+}
+
+func start(o order) (pid int, err error) {
 	// A program named without a folder is looked for inside, with PATH of inside.
 	program, err := lookPath(o.Argv[0])
 	if err != nil {
@@ -99,7 +122,7 @@ func setUpAndStart() (int, error) {
 		return 0, err
 	}
 	return syscall.ForkExec(program, o.Argv, &syscall.ProcAttr{
-		Dir: o.Dir, Env: o.Env, Files: []uintptr{0, 1, 2},
+		Dir: o.Dir, Env: o.Env, Files: []uintptr{0, 1, 2}, Sys: &syscall.SysProcAttr{Ptrace: o.Follow},
 	})
 }
 

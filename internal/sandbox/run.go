@@ -36,12 +36,20 @@ type ExitError struct {
 	Code    int // 128+n for signal n
 	// Last is the end of what the program wrote to standard error.
 	Last string
+	// Cause is unix.ENOSPC where the program had no room left to write to, which
+	// its status does not tell; else nil.
+	Cause error
 }
+
+func (e *ExitError) Unwrap() error { return e.Cause }
 
 func (e *ExitError) Error() string {
 	msg := fmt.Sprintf("%s: exit status %d", e.Program, e.Code)
 	if e.Last != "" {
 		msg += ": " + e.Last
+	}
+	if e.Cause != nil {
+		msg = fmt.Sprintf("%v (%s)", e.Cause, msg)
 	}
 	return msg
 }
@@ -72,6 +80,12 @@ func Run(ctx context.Context, spec Spec) error {
 		return errors.Join(err, specR.Close(), specW.Close())
 	}
 	defer func() { _ = failR.Close() }() // read to its end below
+	scriptsR, scriptsW, err := os.Pipe()
+	if err != nil {
+		return errors.Join(err, specR.Close(), specW.Close(), failW.Close())
+	}
+	told := make(chan error, 1)
+	go func() { told <- errors.Join(readScripts(scriptsR, spec.Scripts), scriptsR.Close()) }()
 
 	var both sync.Mutex // Stdout and Stderr may be one writer
 	last := &tail{mu: &both, next: spec.Stderr}
@@ -84,7 +98,7 @@ func Run(ctx context.Context, spec Spec) error {
 		cmd.Stdin = strings.NewReader("") // a nil Stdin would need the host's /dev/null
 	}
 	cmd.Stdout, cmd.Stderr = &locked{mu: &both, next: spec.Stdout}, last
-	cmd.ExtraFiles = []*os.File{specR, failW}
+	cmd.ExtraFiles = []*os.File{specR, failW, scriptsW}
 	cmd.WaitDelay = 5 * time.Second
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC | unix.CLONE_NEWNET | unix.CLONE_NEWCGROUP,
@@ -93,12 +107,12 @@ func Run(ctx context.Context, spec Spec) error {
 	}
 	order, err := json.Marshal(orderOf(spec))
 	if err != nil {
-		return errors.Join(err, specR.Close(), specW.Close(), failW.Close())
+		return errors.Join(err, specR.Close(), specW.Close(), failW.Close(), scriptsW.Close(), <-told)
 	}
 	if err := cmd.Start(); err != nil {
-		return errors.Join(explainNamespaces(err), specR.Close(), specW.Close(), failW.Close())
+		return errors.Join(explainNamespaces(err), specR.Close(), specW.Close(), failW.Close(), scriptsW.Close(), <-told)
 	}
-	err = errors.Join(specR.Close(), failW.Close())
+	err = errors.Join(specR.Close(), failW.Close(), scriptsW.Close())
 	_, werr := specW.Write(order)
 	err = errors.Join(err, werr, specW.Close())
 	var setup bytes.Buffer
@@ -106,6 +120,7 @@ func Run(ctx context.Context, spec Spec) error {
 	err = errors.Join(err, rerr)
 
 	exit := cmd.Wait()
+	err = errors.Join(err, <-told)
 	program := filepath.Base(spec.Argv[0])
 	switch {
 	case ctx.Err() != nil:
@@ -120,9 +135,51 @@ func Run(ctx context.Context, spec Spec) error {
 		if ws := e.Sys().(syscall.WaitStatus); ws.Signaled() {
 			code = 128 + int(ws.Signal())
 		}
-		return &ExitError{Program: program, Code: code, Last: last.line()}
+		return &ExitError{Program: program, Code: code, Last: last.line(), Cause: noRoom(spec, last)}
 	}
 	return exit
+}
+
+// readScripts passes on what the sandbox's first process tells of scripts.
+func readScripts(r io.Reader, tell func(Script)) error {
+	dec := json.NewDecoder(r)
+	for {
+		var s Script
+		if err := dec.Decode(&s); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("what the sandbox tells of scripts: %w", err)
+		}
+		tell(s)
+	}
+}
+
+// noRoom returns unix.ENOSPC where the program said so, untranslated, or where
+// next to nothing is left of what it could write to: programs give some room
+// back when they fail.
+func noRoom(spec Spec, last *tail) error {
+	const nextToNothing = 16 << 20                                                             // bytes
+	for _, words := range []string{"No space left on device", "exceeds free space on media"} { // the latter are xorriso's
+		if bytes.Contains(last.buf, []byte(words)) {
+			return unix.ENOSPC
+		}
+	}
+	places := []string{spec.Temp}
+	if spec.Writable {
+		places = append(places, spec.Root)
+	}
+	for _, b := range spec.Binds {
+		if b.Writable {
+			places = append(places, b.Source)
+		}
+	}
+	for _, dir := range places {
+		var st unix.Statfs_t
+		if dir != "" && unix.Statfs(dir, &st) == nil && int64(st.Bavail)*st.Bsize < nextToNothing {
+			return unix.ENOSPC
+		}
+	}
+	return nil
 }
 
 // order is what the sandbox's first process is told.
@@ -135,6 +192,7 @@ type order struct {
 	Argv     []string
 	Env      []string
 	Dir      string
+	Follow   bool // by ptrace
 }
 
 func orderOf(s Spec) order {
@@ -143,7 +201,7 @@ func orderOf(s Spec) order {
 		dir = "/"
 	}
 	env := append(append([]string(nil), fixedEnv...), s.Env...)
-	return order{Root: s.Root, Writable: s.Writable, Binds: s.Binds, Temp: s.Temp, Devices: s.Devices, Argv: s.Argv, Env: env, Dir: dir}
+	return order{Root: s.Root, Writable: s.Writable, Binds: s.Binds, Temp: s.Temp, Devices: s.Devices, Argv: s.Argv, Env: env, Dir: dir, Follow: s.Scripts != nil}
 }
 
 // absolute makes the paths of the host absolute: the sandbox's first process

@@ -23,6 +23,10 @@ type Spec struct {
 	Env  []string // added to the fixed environment
 	Dir  string
 
+	// Scripts is told of each maintainer script that dpkg has run, when it is
+	// over; nothing is followed when it is nil.
+	Scripts func(Script)
+
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 }

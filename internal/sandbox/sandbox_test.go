@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestMain(m *testing.M) {
@@ -92,6 +94,12 @@ func TestExitStatusAndLastLine(t *testing.T) {
 	exit, ok = errors.AsType[*ExitError](err)
 	if !ok || exit.Code != 137 {
 		t.Errorf("killed: got %v", err)
+	}
+	if _, err := sh(t, "echo 'tee: /tmp/x: No space left on device' >&2; exit 1"); !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("full disk: got %v", err)
+	}
+	if errors.Is(exit, unix.ENOSPC) {
+		t.Errorf("killed, with room left: got %v", exit)
 	}
 	if _, err := sh(t, "", func(s *Spec) { s.Argv = []string{"no-such-program"} }); err == nil || !strings.Contains(err.Error(), "not found") {
 		t.Errorf("missing program: got %v", err)

@@ -13,13 +13,11 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/epoch"
 	"github.com/isotrace/isotrace/internal/fault"
 	"github.com/isotrace/isotrace/internal/roottree"
-	"github.com/isotrace/isotrace/internal/sandbox"
 )
 
 // Runner runs the stages of a graph. The process must have gone through
@@ -316,7 +314,7 @@ func (x *run) makeLocked(ctx context.Context, n *node, key artifact.Digest, rec 
 	}
 	defer func() { err = errors.Join(err, w.close()) }()
 	if err := n.Run(ctx, w); err != nil {
-		return artifact.ExplainWrite(x.explainTool(err))
+		return artifact.ExplainWrite(err)
 	}
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
@@ -349,20 +347,6 @@ func (x *run) makeLocked(ctx context.Context, n *node, key artifact.Digest, rec 
 	}
 	x.tell(n.Name, StateDone)
 	return nil
-}
-
-// explainTool says that the disk is full where a program has failed for it: a
-// program's exit status does not tell.
-func (x *run) explainTool(err error) error {
-	const nearlyNothing = 64 << 20 // bytes; programs give some back when they fail
-	var st unix.Statfs_t
-	if _, ok := errors.AsType[*sandbox.ExitError](err); !ok || unix.Statfs(x.Store.Root(), &st) != nil {
-		return err
-	}
-	if left := int64(st.Bavail) * st.Bsize; left < nearlyNothing {
-		return fmt.Errorf("the store's disk has %d MiB left: %w (%w)", left>>20, unix.ENOSPC, err)
-	}
-	return err
 }
 
 func (x *run) line(name, text string) {
