@@ -25,6 +25,9 @@ type ExtractOptions struct {
 	OCILayer bool
 	// IgnoreOwners leaves every file to the caller, who has no others.
 	IgnoreOwners bool
+	// Placed is told of each path that the archive brings, links above it
+	// followed; it may be nil.
+	Placed func(path string)
 	// MaxBytes and MaxEntries bound the archive; zero means 32 GiB and 2 million.
 	MaxBytes   int64
 	MaxEntries int
@@ -118,6 +121,16 @@ func (x *extraction) member(h *tar.Header, r io.Reader) error {
 	}
 	for p := name; p != "." && !x.fresh[p]; p = path.Dir(p) {
 		x.fresh[p] = true
+	}
+	if x.opts.Placed != nil {
+		at, err := Resolve(name, func(p string) (string, bool) {
+			target, err := x.root.Readlink(p)
+			return target, err == nil
+		})
+		if err != nil {
+			return err
+		}
+		x.opts.Placed(at)
 	}
 	switch h.Typeflag {
 	case tar.TypeDir:

@@ -128,6 +128,7 @@ func dropACLs(t *tree) error {
 			if _, err := fmt.Fprintf(t.log, "  removed %s of /%s\n", name, p); err != nil {
 				return err
 			}
+			t.changed(p)
 		}
 		return nil
 	})

@@ -27,6 +27,8 @@ type Options struct {
 	// it is for the stages before the last, whose trees must be the same in
 	// every build but may still hold what the next stage needs.
 	VaryingOnly bool
+	// Changed is told of each path that a pass changes or removes.
+	Changed func(path, pass string)
 	// Log is told what changes and why.
 	Log io.Writer
 }
@@ -38,6 +40,8 @@ type tree struct {
 	epoch epoch.Epoch
 	owned map[string]bool
 	log   io.Writer
+	// changed is told of what the pass at work changes.
+	changed func(path string)
 }
 
 // Apply runs the passes on the root tree at dir.
@@ -60,6 +64,11 @@ func Apply(ctx context.Context, dir string, o Options) (err error) {
 		}
 		if _, err := fmt.Fprintf(o.Log, "pass %s: %s\n", ps.Name, ps.Reason); err != nil {
 			return err
+		}
+		t.changed = func(path string) {
+			if o.Changed != nil {
+				o.Changed(path, ps.Name)
+			}
 		}
 		if err := t.apply(ps); err != nil {
 			return fmt.Errorf("pass %s: %w", ps.Name, err)
@@ -102,6 +111,7 @@ func (t *tree) delete(name string) error {
 	if _, err := fmt.Fprintf(t.log, "  removed /%s\n", name); err != nil {
 		return err
 	}
+	t.changed(name)
 	return t.root.RemoveAll(name)
 }
 
@@ -202,6 +212,7 @@ func (t *tree) rewrite(name string, b []byte) (err error) {
 	if _, err := fmt.Fprintf(t.log, "  rewrote /%s\n", name); err != nil {
 		return err
 	}
+	t.changed(name)
 	f, err := t.root.OpenFile(name, os.O_WRONLY|os.O_TRUNC, 0)
 	if err != nil {
 		return err

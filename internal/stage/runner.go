@@ -329,17 +329,8 @@ func (x *run) makeLocked(ctx context.Context, n *node, key artifact.Digest, rec 
 		maps.Copy(rec.Products, p.entries(n.Name, name))
 	}
 	res := Result{Key: key, Outputs: outputs, Record: rec}
-	if x.Recorder != nil {
-		if res.Link, err = x.Recorder.Seal(rec); err != nil {
-			return err
-		}
-	}
-	b, err := json.Marshal(res)
-	if err != nil {
+	if err := x.keep(&res); err != nil {
 		return err
-	}
-	if err := artifact.WriteBytes(x.Store.Result(x.resultID(key)), 0o644, b); err != nil {
-		return artifact.ExplainWrite(err)
 	}
 	n.result = res
 	for _, o := range n.Outputs {
@@ -347,6 +338,20 @@ func (x *run) makeLocked(ctx context.Context, n *node, key artifact.Digest, rec 
 	}
 	x.tell(n.Name, StateDone)
 	return nil
+}
+
+// keep seals a result and writes it into the store.
+func (x *run) keep(res *Result) (err error) {
+	if x.Recorder != nil {
+		if res.Link, err = x.Recorder.Seal(res.Record); err != nil {
+			return err
+		}
+	}
+	b, err := json.Marshal(res)
+	if err != nil {
+		return err
+	}
+	return artifact.ExplainWrite(artifact.WriteBytes(x.Store.Result(x.resultID(res.Key)), 0o644, b))
 }
 
 func (x *run) line(name, text string) {

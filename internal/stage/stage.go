@@ -62,6 +62,9 @@ type Output struct {
 // Handle stands for an output that may not be built yet.
 type Handle interface{ handle() ref }
 
+// NameOf is the name of the output that a handle stands for.
+func NameOf(h Handle) string { return h.handle().name }
+
 // MakerOf names the stage that gives what a handle stands for.
 func MakerOf(h Handle) string { return h.handle().stage }
 

@@ -36,6 +36,7 @@ type Work struct {
 	trees    map[string]*newTree
 	sets     map[string][]artifact.Ref
 	commands []tool.Command
+	who      attribution
 }
 
 // newTree is a tree output in the making.
@@ -99,6 +100,17 @@ func (w *Work) FileRef(input string) artifact.Ref { return *w.input(input, KindF
 
 // Set returns the files of a set input, sorted by path.
 func (w *Work) Set(input string) []artifact.Ref { return w.input(input, KindSet).Set }
+
+// Sets returns the files of every set input.
+func (w *Work) Sets() [][]artifact.Ref {
+	var sets [][]artifact.Ref
+	for _, in := range w.node.Inputs {
+		if in.From.handle().kind == KindSet {
+			sets = append(sets, w.Set(in.Name))
+		}
+	}
+	return sets
+}
 
 // Content returns where a file of a set input can be read on the host.
 func (w *Work) Content(r artifact.Ref) string { return w.run.Store.Path(r.Digest) }
@@ -226,6 +238,25 @@ func (w *Work) Run(ctx context.Context, c tool.Command) error {
 // RunIn runs a program of the tree output itself, as root inside it. Inputs
 // stand below /run/isotrace/in and materials below /run/isotrace/in/material.
 func (w *Work) RunIn(ctx context.Context, output string, c tool.Command) error {
+	return w.By(programActor(c), func() error { return w.runIn(ctx, output, c, nil) })
+}
+
+// RunFollowed is RunIn for a program, the actor's, that may let dpkg run
+// maintainer scripts: what those change is theirs.
+func (w *Work) RunFollowed(ctx context.Context, output string, c tool.Command, a Actor) error {
+	return w.By(a, func() error { return w.runIn(ctx, output, c, w.script) })
+}
+
+// RunPackages is RunFollowed for dpkg and apt themselves.
+func (w *Work) RunPackages(ctx context.Context, output string, c tool.Command) error {
+	return w.RunFollowed(ctx, output, c, programActor(c))
+}
+
+func programActor(c tool.Command) Actor {
+	return Actor{Kind: ByProgram, Name: filepath.Base(c.Argv[0])}
+}
+
+func (w *Work) runIn(ctx context.Context, output string, c tool.Command, scripts func(sandbox.Script)) error {
 	t := w.trees[output]
 	if t == nil {
 		return fmt.Errorf("tree %s is not begun", output)
@@ -234,7 +265,7 @@ func (w *Work) RunIn(ctx context.Context, output string, c tool.Command) error {
 	if err != nil {
 		return err
 	}
-	return w.exec(ctx, c, sandbox.Spec{Root: t.dir, Writable: true, Binds: binds})
+	return w.exec(ctx, c, sandbox.Spec{Root: t.dir, Writable: true, Binds: binds, Scripts: scripts})
 }
 
 func (w *Work) exec(ctx context.Context, c tool.Command, spec sandbox.Spec) error {

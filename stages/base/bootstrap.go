@@ -13,14 +13,17 @@ import (
 	"github.com/isotrace/isotrace/internal/tool"
 )
 
+// Changes is the output that says who changed what in the tree.
+const Changes = "changes"
+
 // Bootstrap takes the .debs of the minimal system and gives its tree, every
 // package configured by the system's own dpkg.
 func Bootstrap(debs stage.Set) stage.Stage {
 	return stage.Stage{
-		Name: "base", Version: 1,
+		Name: "base", Version: 2,
 		Takes: "minimal system's .debs", Gives: "base tree",
 		Inputs:  []stage.Input{{Name: "debs", From: debs}},
-		Outputs: []stage.Output{{Name: "root", Kind: stage.KindTree}},
+		Outputs: []stage.Output{{Name: "root", Kind: stage.KindTree}, {Name: Changes, Kind: stage.KindFile}},
 		Run:     bootstrap,
 	}
 }
@@ -57,11 +60,14 @@ func bootstrap(ctx context.Context, w *stage.Work) error {
 		{Argv: install, Env: frontend},
 		{Argv: []string{"dpkg", "--configure", "--pending"}, Env: frontend},
 	} {
-		if err := w.RunIn(ctx, "root", c); err != nil {
+		if err := w.RunPackages(ctx, "root", c); err != nil {
 			return err
 		}
 	}
-	return sanitise.Apply(ctx, dir, sanitise.Options{Epoch: w.Epoch, VaryingOnly: true, Log: w.Log})
+	if err := sanitise.Apply(ctx, dir, sanitise.Options{Epoch: w.Epoch, VaryingOnly: true, Changed: w.ByPass("root"), Log: w.Log}); err != nil {
+		return err
+	}
+	return w.WriteChanges(ctx, "root", Changes)
 }
 
 // emptyDatabase makes the files that dpkg wants to find.

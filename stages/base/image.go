@@ -30,10 +30,10 @@ type ImageParams struct {
 // upon layer as the OCI image specification says.
 func Image(blobs stage.Set, digest artifact.Digest) stage.Stage {
 	return stage.Stage{
-		Name: "base", Version: 1, Params: ImageParams{Digest: digest},
+		Name: "base", Version: 2, Params: ImageParams{Digest: digest},
 		Takes: "base image's blobs", Gives: "base tree",
 		Inputs:  []stage.Input{{Name: "blobs", From: blobs}},
-		Outputs: []stage.Output{{Name: "root", Kind: stage.KindTree}},
+		Outputs: []stage.Output{{Name: "root", Kind: stage.KindTree}, {Name: Changes, Kind: stage.KindFile}},
 		Run:     func(ctx context.Context, w *stage.Work) error { return extractImage(ctx, w, digest) },
 	}
 }
@@ -87,16 +87,18 @@ func extractImage(ctx context.Context, w *stage.Work, digest artifact.Digest) er
 		if !ok {
 			return fmt.Errorf("image: layer %s is missing", layer.Digest.Hex)
 		}
-		if err := extractLayer(ctx, dir, w.Content(ref), config.RootFS.DiffIDs[i].Hex); err != nil {
+		by := stage.Actor{Kind: stage.ByLayer, Name: string(ref.Digest)}
+		placed := func(path string) { w.Did(path, by) }
+		if err := extractLayer(ctx, dir, w.Content(ref), config.RootFS.DiffIDs[i].Hex, placed); err != nil {
 			return fmt.Errorf("layer %d, %s: %w", i+1, ref.Digest.Short(), err)
 		}
 		done += ref.Size
 		w.Progress(done, total)
 	}
-	return nil
+	return w.WriteChanges(ctx, "root", Changes)
 }
 
-func extractLayer(ctx context.Context, dir, file, diffID string) (err error) {
+func extractLayer(ctx context.Context, dir, file, diffID string, placed func(path string)) (err error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return err
@@ -113,7 +115,7 @@ func extractLayer(ctx context.Context, dir, file, diffID string) (err error) {
 	}
 	h := sha256.New()
 	tee := io.TeeReader(plain, h)
-	if _, err := roottree.Extract(ctx, dir, tar.NewReader(tee), roottree.ExtractOptions{OCILayer: true}); err != nil {
+	if _, err := roottree.Extract(ctx, dir, tar.NewReader(tee), roottree.ExtractOptions{OCILayer: true, Placed: placed}); err != nil {
 		return err
 	}
 	if _, err := io.Copy(io.Discard, tee); err != nil { // the padding after the archive's end

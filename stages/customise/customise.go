@@ -3,6 +3,7 @@
 package customise
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/roottree"
 	"github.com/isotrace/isotrace/internal/sanitise"
 	"github.com/isotrace/isotrace/internal/stage"
 	"github.com/isotrace/isotrace/internal/tool"
@@ -27,8 +29,10 @@ type File struct {
 	Mode     uint32 `json:"mode"`     // permission bits, set-id bits included
 	UID      int    `json:"uid"`
 	GID      int    `json:"gid"`
-	// Link is the target of a symbolic link; Material is empty then.
-	Link string `json:"link,omitempty"`
+	// Link is the target of a symbolic link, and LinkOf the record path of the
+	// project's own; Material is empty then.
+	Link   string `json:"link,omitempty"`
+	LinkOf string `json:"link-of,omitempty"`
 }
 
 // User is an account that the image has besides its packages' own.
@@ -57,15 +61,18 @@ type Params struct {
 	RootPasswordHash string `json:"root-password-hash,omitempty"`
 }
 
+// Changes is the output that says who changed what in the tree.
+const Changes = "changes"
+
 // Stage takes the installed tree and the project's files and gives the tree
 // with them in place.
 func Stage(root stage.Tree, materials []stage.Material, p Params) stage.Stage {
 	return stage.Stage{
-		Name: "customise", Version: 1, Params: p,
+		Name: "customise", Version: 2, Params: p,
 		Takes: "root tree, overlay, scripts, settings", Gives: "root tree",
 		Inputs:    []stage.Input{{Name: "root", From: root}},
 		Materials: materials,
-		Outputs:   []stage.Output{{Name: "root", Kind: stage.KindTree}},
+		Outputs:   []stage.Output{{Name: "root", Kind: stage.KindTree}, {Name: Changes, Kind: stage.KindFile}},
 		Run:       func(ctx context.Context, w *stage.Work) error { return run(ctx, w, p) },
 	}
 }
@@ -81,11 +88,17 @@ func run(ctx context.Context, w *stage.Work, p Params) (err error) {
 	}
 	defer func() { err = errors.Join(err, root.Close()) }()
 	c := &customisation{work: w, root: root}
-	for _, step := range []func(context.Context, Params) error{c.names, c.locale, c.timezone, c.users, c.files, c.scripts, c.initramfs} {
+	for _, step := range []struct {
+		setting string // of the config
+		do      func(context.Context, Params) error
+	}{
+		{"hostname", c.names}, {"locale", c.locale}, {"timezone", c.timezone}, {"users", c.users}, {"overlay", c.files}, {"scripts", c.scripts}, {"initramfs", c.initramfs},
+	} {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
 		}
-		if err := step(ctx, p); err != nil {
+		err := w.By(stage.Actor{Kind: stage.BySetting, Name: step.setting}, func() error { return step.do(ctx, p) })
+		if err != nil {
 			return err
 		}
 	}
@@ -93,7 +106,10 @@ func run(ctx context.Context, w *stage.Work, p Params) (err error) {
 	for _, f := range p.Files {
 		own = append(own, f.To)
 	}
-	return sanitise.Apply(ctx, dir, sanitise.Options{Epoch: w.Epoch, VaryingOnly: true, Protect: own, Log: w.Log})
+	if err := sanitise.Apply(ctx, dir, sanitise.Options{Epoch: w.Epoch, VaryingOnly: true, Protect: own, Changed: w.ByPass("root"), Log: w.Log}); err != nil {
+		return err
+	}
+	return w.WriteChanges(ctx, "root", Changes)
 }
 
 // customisation is a tree while it is changed. Reading and writing goes
@@ -288,6 +304,15 @@ func (c *customisation) file(f File) (err error) {
 			return err
 		}
 	}
+	// The path as it is, not as the config names it: a folder above it may be a link.
+	at, err := roottree.Resolve(to, func(p string) (string, bool) {
+		target, err := c.root.Readlink(p)
+		return target, err == nil
+	})
+	if err != nil {
+		return err
+	}
+	c.work.Did(at, stage.Actor{Kind: stage.ByOverlay, Name: cmp.Or(f.Material, f.LinkOf)})
 	if f.Link != "" {
 		if err := c.root.Symlink(f.Link, to); err != nil {
 			return err
@@ -330,7 +355,7 @@ func (c *customisation) scripts(ctx context.Context, p Params) (err error) {
 			return err
 		}
 		run := tool.New("/tmp/"+name).With("ISOTRACE_SCRIPT="+material, c.work.Epoch.Env())
-		if err := c.work.RunIn(ctx, "root", run); err != nil {
+		if err := c.work.RunFollowed(ctx, "root", run, stage.Actor{Kind: stage.ByScript, Name: material}); err != nil {
 			return fmt.Errorf("script %s: %w", material, err)
 		}
 		if err := os.Remove(at); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -33,15 +33,18 @@ type Params struct {
 	Preseed []string `json:"preseed,omitempty"`
 }
 
+// Changes is the output that says who changed what in the tree.
+const Changes = "changes"
+
 // Stage takes the base tree and the .debs of the target set and gives the
 // tree with all packages configured and the initial RAM file systems made.
 func Stage(root stage.Tree, debs stage.Set, preseed []stage.Material, p Params) stage.Stage {
 	return stage.Stage{
-		Name: "install", Version: 1, Params: p,
+		Name: "install", Version: 2, Params: p,
 		Takes: "base tree, .debs", Gives: "root tree with every package configured",
 		Inputs:    []stage.Input{{Name: "root", From: root}, {Name: "debs", From: debs}},
 		Materials: preseed,
-		Outputs:   []stage.Output{{Name: "root", Kind: stage.KindTree}},
+		Outputs:   []stage.Output{{Name: "root", Kind: stage.KindTree}, {Name: Changes, Kind: stage.KindFile}},
 		Run:       func(ctx context.Context, w *stage.Work) error { return run(ctx, w, p) },
 	}
 }
@@ -74,7 +77,10 @@ func run(ctx context.Context, w *stage.Work, p Params) (err error) {
 	if err := in.check(p); err != nil {
 		return err
 	}
-	return sanitise.Apply(ctx, dir, sanitise.Options{Epoch: w.Epoch, VaryingOnly: true, Log: w.Log})
+	if err := sanitise.Apply(ctx, dir, sanitise.Options{Epoch: w.Epoch, VaryingOnly: true, Changed: w.ByPass("root"), Log: w.Log}); err != nil {
+		return err
+	}
+	return w.WriteChanges(ctx, "root", Changes)
 }
 
 // installation is a tree while packages are installed into it.
@@ -138,7 +144,7 @@ func (in *installation) packages(ctx context.Context, p Params) error {
 		}
 	}
 	for _, c := range Commands(p) {
-		if err := in.work.RunIn(ctx, "root", c); err != nil {
+		if err := in.work.RunPackages(ctx, "root", c); err != nil {
 			return explain(err)
 		}
 	}

@@ -27,6 +27,8 @@ const Output = "tree"
 const (
 	BIOSImage = "boot/grub/bios.img" // patched by xorriso: no checksum file can name it
 	Checksums = "md5sum.txt"
+	Kernel    = "casper/vmlinuz"
+	Initrd    = "casper/initrd"
 )
 
 // Params name the product and how it boots.
@@ -107,7 +109,7 @@ func (t *tree) lay(ctx context.Context, manifests []string, menu string) error {
 	for _, name := range manifests {
 		t.add("casper/filesystem."+name, t.work.FileRef(name))
 	}
-	for at, input := range map[string]string{"casper/vmlinuz": "kernel", "casper/initrd": "initrd", "casper/filesystem.squashfs": "squashfs", BIOSImage: "bios", "EFI/boot/bootx64.efi": "efi"} {
+	for at, input := range map[string]string{Kernel: "kernel", Initrd: "initrd", "casper/filesystem.squashfs": "squashfs", BIOSImage: "bios", "EFI/boot/bootx64.efi": "efi"} {
 		t.add(at, t.work.FileRef(input))
 	}
 	memtest := map[string]string{} // paths on the medium by "bin" and "efi"

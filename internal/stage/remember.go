@@ -1,0 +1,53 @@
+package stage
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/isotrace/isotrace/internal/artifact"
+)
+
+// Remember returns the file that do makes of one piece of content, which a
+// stage takes among others: from the store, if it was made before by the same
+// version of the stage and the same signer, and still verifies. It may be called
+// from several goroutines.
+func (w *Work) Remember(ctx context.Context, of artifact.Ref, do func(to string) error) (artifact.Ref, error) {
+	const output = "of"
+	rec := Record{
+		Name: w.node.Name + "-of-one", Version: w.node.Version, Params: json.RawMessage("null"),
+		Materials: map[string]artifact.Digest{output: of.Digest},
+	}
+	key, err := keyOf(rec)
+	if err != nil {
+		return artifact.Ref{}, err
+	}
+	if res, ok := w.run.lookup(key, rec); ok {
+		if p := res.Outputs[output]; p.File != nil {
+			if _, err := w.run.Store.Verify(p.File.Digest); err == nil {
+				return *p.File, nil
+			}
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return artifact.Ref{}, context.Cause(ctx)
+	}
+	dir, err := os.MkdirTemp(w.Temp(), "of-*")
+	if err != nil {
+		return artifact.Ref{}, err
+	}
+	to := filepath.Join(dir, output)
+	if err := do(to); err != nil {
+		return artifact.Ref{}, fmt.Errorf("%s: %w", of.Path, err)
+	}
+	ref, err := w.run.Store.Adopt(to, "")
+	if err != nil {
+		return artifact.Ref{}, err
+	}
+	ref.Path = output
+	res := Result{Key: key, Outputs: map[string]Product{output: {Kind: KindFile, File: &ref}}, Record: rec}
+	res.Record.Products = res.Outputs[output].entries(rec.Name, output)
+	return ref, w.run.keep(&res)
+}

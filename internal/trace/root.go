@@ -1,0 +1,429 @@
+package trace
+
+import (
+	"bytes"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/isotrace/isotrace/internal/artifact"
+	"github.com/isotrace/isotrace/internal/dpkgdb"
+	"github.com/isotrace/isotrace/internal/roottree"
+	"github.com/isotrace/isotrace/internal/stage"
+)
+
+// Deb is a .deb that is at hand: its place among the packages, and what it
+// installs.
+type Deb struct {
+	Package int
+	List    *roottree.Manifest
+}
+
+// Turn is one stage's turn at the root tree.
+type Turn struct {
+	Stage string
+	*stage.Changes
+}
+
+// Root is what is known of the root tree.
+type Root struct {
+	Tree *roottree.Manifest
+	DB   *dpkgdb.DB
+	Debs []Deb // of what is installed, in the order of the packages
+	// Turns are those of the stages, the last first.
+	Turns []Turn
+	// Owner finds the package, by index, that dpkg has under ID NAME:ARCH=VERSION.
+	Owner func(id string) (int, bool)
+	// Allow returns the config's reason to accept a file that nothing explains.
+	Allow func(path string) string
+}
+
+// Tracer gathers what a trace says.
+type Tracer struct {
+	Head   Head
+	actors map[Actor]int
+	// root are the root tree's origins by path, for what is copied from it.
+	root map[string]Origin
+	// byContent are the paths of the root tree's regular files by content.
+	byContent map[artifact.Digest]string
+	programs  map[string]int // package by base name of a program
+	boot      map[artifact.Digest]bootFile
+}
+
+// NewTracer begins a trace.
+func NewTracer(name, release string, archives []Suite, packages []Package) *Tracer {
+	return &Tracer{
+		Head: Head{
+			Format: Format, Name: name, Release: release, Archives: archives, Packages: packages, Actors: []Actor{}, Parts: []Part{},
+			Findings: []Finding{}, Requirements: []Requirement{}, Removed: []Removed{},
+		},
+		actors: map[Actor]int{}, root: map[string]Origin{}, byContent: map[artifact.Digest]string{},
+		programs: map[string]int{}, boot: map[artifact.Digest]bootFile{},
+	}
+}
+
+func (t *Tracer) finding(rule, path, format string, args ...any) {
+	t.Head.Findings = append(t.Head.Findings, Finding{Rule: rule, Path: path, Text: fmt.Sprintf(format, args...)})
+}
+
+// actor returns the index of an actor; those that are programs get the package
+// that brings the program.
+func (t *Tracer) actor(stageName string, a stage.Actor) *int {
+	key := Actor{Stage: stageName, Actor: a}
+	i, ok := t.actors[key]
+	if !ok {
+		i = len(t.Head.Actors)
+		t.actors[key] = i
+		full := key
+		switch a.Kind {
+		case stage.ByProgram:
+			if p, ok := t.programs[a.Name]; ok {
+				full.Package = &p
+			}
+		case stage.ByPackage:
+			for p := range t.Head.Packages {
+				if t.Head.Packages[p].Name == a.Name && t.Head.Packages[p].Set == "target" {
+					full.Package = &p
+					break
+				}
+			}
+		}
+		t.Head.Actors = append(t.Head.Actors, full)
+	}
+	return &i
+}
+
+// claim is an entry that a .deb has for a path of the tree.
+type claim struct {
+	pkg   int
+	entry *roottree.Entry
+}
+
+// rootTracer decides on the root tree.
+type rootTracer struct {
+	*Tracer
+	*Root
+	claims map[string][]claim // by path in the tree
+	listed map[string][]int   // packages by path, as dpkg lists them
+	folder map[string]string  // cache of resolved folders
+}
+
+// Root traces the root tree and returns its origins, by path.
+func (t *Tracer) Root(r *Root) ([]Origin, error) {
+	x := &rootTracer{Tracer: t, Root: r, claims: map[string][]claim{}, listed: map[string][]int{}, folder: map[string]string{}}
+	for _, p := range r.DB.Problems {
+		t.finding("dpkg-database", p.Path, "%s", p.Text)
+	}
+	if err := x.list(); err != nil {
+		return nil, err
+	}
+	for _, d := range r.Debs {
+		if err := x.claim(d); err != nil {
+			return nil, err
+		}
+	}
+	for _, dir := range []string{"usr/local/sbin", "usr/sbin", "usr/bin"} {
+		for at, claims := range x.claims {
+			if path.Dir(at) == dir && claims[0].entry.Type != roottree.Dir {
+				if _, ok := t.programs[path.Base(at)]; !ok {
+					t.programs[path.Base(at)] = claims[0].pkg
+				}
+			}
+		}
+	}
+	origins := make([]Origin, 0, len(r.Tree.Entries))
+	for i := range r.Tree.Entries {
+		o := x.origin(&r.Tree.Entries[i])
+		origins = append(origins, o)
+		t.root[o.Path] = o
+		if o.Type == roottree.File && o.Size > 0 {
+			if _, ok := t.byContent[o.SHA256]; !ok {
+				t.byContent[o.SHA256] = o.Path
+			}
+		}
+	}
+	x.removed()
+	return origins, nil
+}
+
+// list takes down which paths dpkg counts as whose.
+func (x *rootTracer) list() error {
+	for i := range x.DB.Packages {
+		p := &x.DB.Packages[i]
+		owner, ok := x.Owner(p.ID())
+		if !ok {
+			x.finding("dpkg-database", "var/lib/dpkg/status", "package %s is installed, but neither the lock nor the base image has it", p.ID())
+			continue
+		}
+		for _, f := range p.Files {
+			at, err := x.place(f, p.Name)
+			if err != nil {
+				x.finding("dpkg-database", f, "%s", err)
+				continue
+			}
+			x.listed[at] = append(x.listed[at], owner)
+		}
+	}
+	return nil
+}
+
+// place returns where a package's path lies in the tree: past diversions and
+// past the links above it, such as those of a merged /usr.
+func (x *rootTracer) place(p, pkg string) (string, error) {
+	at, err := x.resolve(p)
+	if err != nil {
+		return "", err
+	}
+	for _, from := range []string{p, at} {
+		if d, ok := x.DB.Diversions[from]; ok && d.Package != pkg {
+			return x.resolve(d.To)
+		}
+	}
+	return at, nil
+}
+
+func (x *rootTracer) resolve(p string) (string, error) {
+	dir := path.Dir(p)
+	real, ok := x.folder[dir]
+	if !ok {
+		var err error
+		if real, err = x.Tree.Resolve(dir + "/x"); err != nil {
+			return "", err
+		}
+		real = path.Dir(real)
+		x.folder[dir] = real
+	}
+	return path.Join(real, path.Base(p)), nil
+}
+
+func (x *rootTracer) claim(d Deb) error {
+	name := x.Head.Packages[d.Package].Name
+	for i := range d.List.Entries {
+		e := &d.List.Entries[i]
+		at := "."
+		if e.Path != "." {
+			var err error
+			if at, err = x.place(e.Path, name); err != nil {
+				return fmt.Errorf("package %s: %w", name, err)
+			}
+			// A folder of the package may be a link in the tree, or lie behind one.
+			if to, ok := x.Tree.Lookup(at); ok && e.Type == roottree.Dir && to.Type == roottree.Link {
+				if at, err = x.Tree.Resolve(at + "/x"); err != nil {
+					return fmt.Errorf("package %s: %w", name, err)
+				}
+				at = path.Dir(at)
+			}
+		}
+		x.claims[at] = append(x.claims[at], claim{pkg: d.Package, entry: e})
+	}
+	return nil
+}
+
+// same tells whether a .deb's entry is the tree's: type, mode, owner, target,
+// attributes and content.
+func same(a, b *roottree.Entry) bool {
+	return a.Type == b.Type && a.Mode == b.Mode && a.UID == b.UID && a.GID == b.GID && a.Target == b.Target &&
+		a.Size == b.Size && a.SHA256 == b.SHA256 &&
+		slices.EqualFunc(a.Xattrs, b.Xattrs, func(x, y roottree.Xattr) bool { return x.Name == y.Name && bytes.Equal(x.Value, y.Value) })
+}
+
+func (x *rootTracer) origin(e *roottree.Entry) Origin {
+	o := Origin{Path: e.Path, Type: e.Type, SHA256: e.SHA256, Size: e.Size, Target: e.Target}
+	claims := x.claims[e.Path]
+	for _, c := range claims {
+		if !same(c.entry, e) {
+			continue
+		}
+		if o.Kind == "" {
+			o.Kind, o.Package = Archive, &c.pkg
+		} else if !slices.Contains(o.Others, c.pkg) && c.pkg != *o.Package {
+			o.Others = append(o.Others, c.pkg)
+		}
+	}
+	if o.Kind == Archive {
+		return o
+	}
+	stageName, by, wrote := x.lastTurn(e.Path)
+	if c, ok := x.owner(e.Path, claims); ok {
+		o.Package, o.Was = &c.pkg, was(c.entry, e)
+		x.changed(&o, e, stageName, by, wrote)
+		return o
+	}
+	if !wrote {
+		o.Kind = Unexplained
+		o.Allowed = x.Allow(e.Path)
+		return o
+	}
+	x.made(&o, e, stageName, by)
+	return o
+}
+
+// owner is the claim that dpkg upholds; a later package may have taken a path over.
+func (x *rootTracer) owner(at string, claims []claim) (claim, bool) {
+	for _, c := range claims {
+		if slices.Contains(x.listed[at], c.pkg) {
+			return c, true
+		}
+	}
+	if len(claims) > 0 {
+		return claims[0], true
+	}
+	return claim{}, false
+}
+
+// lastTurn finds who changed a path last.
+func (x *rootTracer) lastTurn(at string) (string, stage.Actor, bool) {
+	for _, turn := range x.Turns {
+		if a, ok := turn.Changed[at]; ok {
+			return turn.Stage, a, true
+		}
+	}
+	return "", stage.Actor{}, false
+}
+
+// changed decides on a path that a .deb has, but not like this.
+func (x *rootTracer) changed(o *Origin, e *roottree.Entry, stageName string, by stage.Actor, wrote bool) {
+	o.Kind = Modified
+	switch {
+	case !wrote:
+		o.Kind, o.Allowed = Unexplained, x.Allow(e.Path)
+		return
+	case by.Kind == stage.ByOverlay:
+		o.Kind = Overlay
+	case by.Kind == stage.ByLayer:
+		// The image's builder changed it: by a layer, not by a package.
+		o.Kind = Base
+	case isPackageManager(by) && !x.DB.Overrides[e.Path]:
+		// dpkg unpacks what is in the .deb and nothing else.
+		o.Kind, o.Allowed = Unexplained, x.Allow(e.Path)
+	}
+	o.By = x.actor(stageName, by)
+}
+
+// made decides on a path that no .deb has.
+func (x *rootTracer) made(o *Origin, e *roottree.Entry, stageName string, by stage.Actor) {
+	o.By = x.actor(stageName, by)
+	switch by.Kind {
+	case stage.ByPackage:
+		o.Kind = Generated
+	case stage.ByProgram:
+		o.Kind = Generated
+		if isPackageManager(by) && !ownOfPackageManager(e.Path) {
+			o.Kind, o.Allowed = Unexplained, x.Allow(e.Path)
+		}
+	case stage.ByScript, stage.ByOverlay:
+		o.Kind = Overlay
+	case stage.BySetting, stage.ByStage:
+		o.Kind = Stage
+	case stage.ByPass:
+		o.Kind = Modified
+		o.Was = &Was{By: x.before(e.Path, stageName)}
+		if o.Was.By == nil {
+			o.Kind, o.Was = Stage, nil
+		}
+	case stage.ByLayer:
+		o.Kind = Base
+		if owners := x.listed[e.Path]; len(owners) > 0 {
+			o.Package = &owners[0]
+		}
+	default:
+		o.Kind = Unexplained
+	}
+}
+
+// before is who changed a path before a pass did, in the stage's own turn or an
+// earlier one.
+func (x *rootTracer) before(at, stageName string) *int {
+	past := false
+	for _, turn := range x.Turns {
+		who, ok := turn.Before[at]
+		if past {
+			who, ok = turn.Changed[at]
+		}
+		past = past || turn.Stage == stageName
+		if past && ok && who.Kind != stage.ByPass {
+			return x.actor(turn.Stage, who)
+		}
+	}
+	return nil
+}
+
+func isPackageManager(a stage.Actor) bool {
+	return a.Kind == stage.ByProgram && (a.Name == "dpkg" || a.Name == "apt-get")
+}
+
+// ownOfPackageManager tells what dpkg and apt write besides the packages' files:
+// their databases, that of debconf, which apt asks to read questions beforehand,
+// and a conffile's other version beside it.
+func ownOfPackageManager(p string) bool {
+	for _, dir := range []string{"var/lib/dpkg/", "var/lib/apt/", "var/cache/apt/", "var/cache/debconf/"} {
+		if strings.HasPrefix(p, dir) {
+			return true
+		}
+	}
+	return strings.HasSuffix(p, ".dpkg-dist") || strings.HasSuffix(p, ".dpkg-old") || strings.HasSuffix(p, ".dpkg-new")
+}
+
+// was describes what a .deb has, where the tree has something else.
+func was(deb, tree *roottree.Entry) *Was {
+	w := &Was{}
+	if deb.Type != tree.Type {
+		w.Type = deb.Type
+	}
+	if deb.Mode != tree.Mode && deb.Type != roottree.Link {
+		w.Mode = fmt.Sprintf("%04o", deb.Mode)
+	}
+	if deb.UID != tree.UID {
+		w.UID = &deb.UID
+	}
+	if deb.GID != tree.GID {
+		w.GID = &deb.GID
+	}
+	if deb.SHA256 != tree.SHA256 {
+		w.SHA256, w.Type = deb.SHA256, deb.Type
+	}
+	if deb.Target != tree.Target {
+		w.Target, w.Type = deb.Target, deb.Type
+	}
+	return w
+}
+
+// removed lists the packages' files that the image lacks.
+func (x *rootTracer) removed() {
+	for _, d := range x.Debs {
+		name := x.Head.Packages[d.Package].Name
+		for i := range d.List.Entries {
+			e := &d.List.Entries[i]
+			if e.Type == roottree.Dir {
+				continue
+			}
+			at, err := x.place(e.Path, name)
+			if err != nil {
+				continue // claim has said so
+			}
+			if _, there := x.Tree.Lookup(at); there {
+				continue
+			}
+			x.Head.Removed = append(x.Head.Removed, Removed{Path: at, Package: d.Package, By: x.remover(at)})
+		}
+	}
+	slices.SortFunc(x.Head.Removed, func(a, b Removed) int {
+		if n := strings.Compare(a.Path, b.Path); n != 0 {
+			return n
+		}
+		return a.Package - b.Package
+	})
+}
+
+// remover is who took a path away: it, or a folder above it.
+func (x *rootTracer) remover(at string) *int {
+	for _, turn := range x.Turns {
+		for p := at; p != "."; p = path.Dir(p) {
+			if a, ok := turn.Removed[p]; ok {
+				return x.actor(turn.Stage, a)
+			}
+		}
+	}
+	return nil
+}

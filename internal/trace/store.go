@@ -1,0 +1,302 @@
+package trace
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+// Format is the version of the files' format.
+const Format = 1
+
+// The files of a trace.
+const (
+	HeadFile = "trace.json"
+	Suffix   = ".jsonl.zst" // of a part's
+)
+
+// Bounds of what is read.
+const (
+	linesInFrame = 512
+	maxHead      = 512 << 20
+	maxPlain     = 64 << 20 // bytes of a frame
+	maxFrames    = 100_000
+	maxLine      = 1 << 20
+)
+
+// WritePart writes the origins, sorted by path, one JSON object a line in zstd
+// frames of their own, and returns the part's place in the head.
+func WritePart(w io.Writer, name string, origins []Origin) (Part, error) {
+	slices.SortFunc(origins, func(a, b Origin) int { return strings.Compare(a.Path, b.Path) })
+	part := Part{Name: name, Files: len(origins), Counts: count(origins), Frames: []Frame{}}
+	enc, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithEncoderConcurrency(1))
+	if err != nil {
+		return part, err
+	}
+	var offset int64
+	for chunk := range slices.Chunk(origins, linesInFrame) {
+		var text bytes.Buffer
+		lines := json.NewEncoder(&text)
+		lines.SetEscapeHTML(false)
+		for i := range chunk {
+			if err := lines.Encode(&chunk[i]); err != nil {
+				return part, fmt.Errorf("%s: %w", chunk[i].Path, err)
+			}
+		}
+		frame := enc.EncodeAll(text.Bytes(), nil)
+		if _, err := w.Write(frame); err != nil {
+			return part, err
+		}
+		part.Frames = append(part.Frames, Frame{First: chunk[0].Path, Offset: offset, Size: int64(len(frame)), Plain: int64(text.Len())})
+		offset += int64(len(frame))
+	}
+	return part, nil
+}
+
+func count(origins []Origin) []Count {
+	by := map[Kind]*Count{}
+	for _, k := range Kinds {
+		by[k] = &Count{Kind: k}
+	}
+	for _, o := range origins {
+		by[o.Kind].Files++
+		by[o.Kind].Bytes += o.Size
+	}
+	counts := []Count{}
+	for _, k := range Kinds {
+		if by[k].Files > 0 {
+			counts = append(counts, *by[k])
+		}
+	}
+	return counts
+}
+
+// Encode writes a head in its one form.
+func (h *Head) Encode() ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(h); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
+}
+
+// Trace is an open trace.
+type Trace struct {
+	Head
+	open func(name string) (File, error)
+}
+
+// File is an open file of a trace.
+type File interface {
+	io.ReaderAt
+	io.Closer
+}
+
+// Open reads the head of a trace; open opens its files by name.
+func Open(open func(name string) (File, error)) (_ *Trace, err error) {
+	f, err := open(HeadFile)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	dec := json.NewDecoder(io.LimitReader(io.NewSectionReader(f, 0, maxHead), maxHead))
+	dec.DisallowUnknownFields()
+	t := &Trace{open: open}
+	if err := dec.Decode(&t.Head); err != nil {
+		return nil, fmt.Errorf("%s: %w", HeadFile, err)
+	}
+	return t, t.check()
+}
+
+// OpenDir reads the head of the trace in a folder. No link leads out of it.
+func OpenDir(root *os.Root, dir string) (*Trace, error) {
+	return Open(func(name string) (File, error) { return root.Open(dir + "/" + name) })
+}
+
+// check makes sure that every index leads somewhere.
+func (h *Head) check() error {
+	if h.Format != Format {
+		return fmt.Errorf("%s: format %d, this isotrace reads %d", HeadFile, h.Format, Format)
+	}
+	packages := func(what string, list ...int) error {
+		for _, i := range list {
+			if i < 0 || i >= len(h.Packages) {
+				return fmt.Errorf("%s: %s: there is no package %d", HeadFile, what, i)
+			}
+		}
+		return nil
+	}
+	for i := range h.Packages {
+		p := &h.Packages[i]
+		if err := packages(p.Name, p.Needs...); err != nil {
+			return err
+		}
+		for _, s := range p.Requirements {
+			if err := packages(p.Name, s.Path...); err != nil {
+				return err
+			}
+		}
+	}
+	for _, a := range h.Actors {
+		if a.Package != nil {
+			if err := packages(a.Name, *a.Package); err != nil {
+				return err
+			}
+		}
+	}
+	for _, r := range h.Removed {
+		if err := errors.Join(packages(r.Path, r.Package), h.actor(r.Path, r.By)); err != nil {
+			return err
+		}
+	}
+	for _, p := range h.Parts {
+		if !slices.Contains(Parts, p.Name) || len(p.Frames) > maxFrames {
+			return fmt.Errorf("%s: part %q is not known, or too large", HeadFile, p.Name)
+		}
+		var end int64
+		for i, f := range p.Frames {
+			if f.Offset != end || f.Size <= 0 || f.Size > maxPlain || f.Plain <= 0 || f.Plain > maxPlain || i > 0 && p.Frames[i-1].First >= f.First {
+				return fmt.Errorf("%s: part %s: frame %d is not where it belongs", HeadFile, p.Name, i)
+			}
+			end += f.Size
+		}
+	}
+	return nil
+}
+
+func (h *Head) actor(what string, i *int) error {
+	if i != nil && (*i < 0 || *i >= len(h.Actors)) {
+		return fmt.Errorf("%s: there is no actor %d", what, *i)
+	}
+	return nil
+}
+
+// Part returns the part of that name.
+func (h *Head) Part(name string) (Part, bool) {
+	for _, p := range h.Parts {
+		if p.Name == name {
+			return p, true
+		}
+	}
+	return Part{}, false
+}
+
+// Lookup returns the origin of a path of a part: of its only frame that may
+// hold it, everything else stays unread.
+func (t *Trace) Lookup(part, path string) (Origin, bool, error) {
+	p, ok := t.Part(part)
+	if !ok {
+		return Origin{}, false, nil
+	}
+	i, found := slices.BinarySearchFunc(p.Frames, path, func(f Frame, path string) int { return strings.Compare(f.First, path) })
+	if !found {
+		i--
+	}
+	if i < 0 {
+		return Origin{}, false, nil
+	}
+	var hit Origin
+	ok = false
+	err := t.frames(p, p.Frames[i:i+1], quoted(path), func(o Origin) bool {
+		if o.Path == path {
+			hit, ok = o, true
+		}
+		return !ok
+	})
+	return hit, ok, err
+}
+
+// quoted is a path as it stands in a line.
+func quoted(s string) []byte {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if enc.Encode(s) != nil {
+		return nil
+	}
+	return bytes.TrimSpace(b.Bytes())
+}
+
+// Each calls visit with every origin of a part that may hold the bytes has in
+// its line, in order, until visit returns false.
+func (t *Trace) Each(part string, has []byte, visit func(Origin) bool) error {
+	p, ok := t.Part(part)
+	if !ok {
+		return nil
+	}
+	return t.frames(p, p.Frames, has, visit)
+}
+
+func (t *Trace) frames(p Part, frames []Frame, has []byte, visit func(Origin) bool) (err error) {
+	f, err := t.open(p.Name + Suffix)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxPlain))
+	if err != nil {
+		return err
+	}
+	defer dec.Close()
+	for _, frame := range frames {
+		packed := make([]byte, frame.Size)
+		if _, err := f.ReadAt(packed, frame.Offset); err != nil {
+			return fmt.Errorf("%s%s: %w", p.Name, Suffix, err)
+		}
+		plain, err := dec.DecodeAll(packed, make([]byte, 0, frame.Plain))
+		if err != nil {
+			return fmt.Errorf("%s%s: %w", p.Name, Suffix, err)
+		}
+		if int64(len(plain)) != frame.Plain {
+			return fmt.Errorf("%s%s: a frame has %d bytes, the head says %d", p.Name, Suffix, len(plain), frame.Plain)
+		}
+		for line := range bytes.Lines(plain) {
+			if !bytes.Contains(line, has) {
+				continue
+			}
+			var o Origin
+			if len(line) > maxLine {
+				return fmt.Errorf("%s%s: a line is longer than %d bytes", p.Name, Suffix, maxLine)
+			}
+			if err := json.Unmarshal(line, &o); err != nil {
+				return fmt.Errorf("%s%s: %w", p.Name, Suffix, err)
+			}
+			if err := t.checkOrigin(&o); err != nil {
+				return fmt.Errorf("%s%s: %w", p.Name, Suffix, err)
+			}
+			if !visit(o) {
+				return nil
+			}
+		}
+	}
+	return nil
+}
+
+func (t *Trace) checkOrigin(o *Origin) error {
+	all := o.Others
+	if o.Package != nil {
+		all = append(slices.Clone(all), *o.Package)
+	}
+	for _, i := range all {
+		if i < 0 || i >= len(t.Packages) {
+			return fmt.Errorf("%s: there is no package %d", o.Path, i)
+		}
+	}
+	if !slices.Contains(Kinds, o.Kind) {
+		return fmt.Errorf("%s: origin %q is not known", o.Path, o.Kind)
+	}
+	err := t.actor(o.Path, o.By)
+	if o.Was != nil {
+		err = errors.Join(err, t.actor(o.Path, o.Was.By))
+	}
+	return err
+}

@@ -1,0 +1,404 @@
+// Package trace says of each file of the image where it came from.
+package trace
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/isotrace/isotrace/internal/artifact"
+	"github.com/isotrace/isotrace/internal/dpkgdb"
+	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/grubimage"
+	"github.com/isotrace/isotrace/internal/initrd"
+	"github.com/isotrace/isotrace/internal/medium"
+	"github.com/isotrace/isotrace/internal/roottree"
+	"github.com/isotrace/isotrace/internal/stage"
+	"github.com/isotrace/isotrace/internal/trace"
+)
+
+// Output is the set of the trace's files.
+const Output = "trace"
+
+// Package is a package of the lock or the base image, and where the list of
+// what its .deb installs stands among the lists; "" where there is none.
+type Package struct {
+	trace.Package
+	List string `json:"list,omitempty"`
+}
+
+// Params are what the lock and the config say.
+type Params struct {
+	Name     string        `json:"name"`
+	Release  string        `json:"release"`
+	Archives []trace.Suite `json:"archives"`
+	Packages []Package     `json:"packages"`
+	Asked    []trace.Asked `json:"asked,omitempty"`
+	// Requirements with the project's files and settings that serve them.
+	Requirements []trace.Requirement `json:"requirements,omitempty"`
+	// Allow are files that nothing needs to explain.
+	Allow []Allowed `json:"allow,omitempty"`
+	// Paths on the medium of the kernel and its initrd, and who patches or adds
+	// what after the medium's tree was laid out.
+	Kernel string `json:"kernel"`
+	Initrd string `json:"initrd"`
+}
+
+// Allowed is a pattern, path.Match, and why what it matches may stay unexplained.
+type Allowed struct {
+	Path   string `json:"path"`
+	Reason string `json:"reason"`
+}
+
+// Turn is a stage that changed the root tree, and its changes.
+type Turn struct {
+	Stage   string
+	Changes stage.File
+}
+
+// Inputs are all that the trace rests on.
+type Inputs struct {
+	Root stage.Tree
+	// Turns of the stages at the root tree, the last first.
+	Turns []Turn
+	// Lists are what the packages' .debs install.
+	Lists stage.Set
+	// System is the kernel stage's word on the root tree; Initrd its own.
+	System, Initrd stage.File
+	// BIOS, EFI, ESP and MBR are boot parts; Medium is the tree of the ISO.
+	BIOS, EFI, ESP, MBR stage.File
+	Medium              stage.Set
+	// Products are what stages made that stands on the medium as it is.
+	Products []stage.File
+}
+
+// Stage takes the root tree, what surrounds it and what is known of both, and
+// gives the origin of every file. A file that nothing explains ends the build.
+func Stage(in Inputs, p Params) stage.Stage {
+	s := stage.Stage{
+		Name: "trace", Version: 1, Params: p,
+		Takes: "root tree, who changed what, what each .deb installs, boot parts, the medium's tree", Gives: "the origin of every file",
+		Inputs: []stage.Input{
+			{Name: "root", From: in.Root}, {Name: "lists", From: in.Lists}, {Name: "system", From: in.System}, {Name: "initrd", From: in.Initrd},
+			{Name: "bios", From: in.BIOS}, {Name: "efi", From: in.EFI}, {Name: "esp", From: in.ESP}, {Name: "mbr", From: in.MBR}, {Name: "medium", From: in.Medium},
+		},
+		Outputs: []stage.Output{{Name: Output, Kind: stage.KindSet}},
+	}
+	for _, t := range in.Turns {
+		s.Inputs = append(s.Inputs, stage.Input{Name: t.Stage, From: t.Changes})
+	}
+	products := map[string]string{} // stage by input
+	for _, f := range in.Products {
+		name := stage.MakerOf(f) + "-" + stage.NameOf(f)
+		products[name] = stage.MakerOf(f)
+		s.Inputs = append(s.Inputs, stage.Input{Name: name, From: f})
+	}
+	s.Run = func(ctx context.Context, w *stage.Work) error {
+		r := &run{work: w, params: p, products: products, bootStage: stage.MakerOf(in.BIOS), mediumStage: stage.MakerOf(in.Medium)}
+		for _, t := range in.Turns {
+			r.turns = append(r.turns, t.Stage)
+		}
+		return r.all(ctx)
+	}
+	return s
+}
+
+type run struct {
+	work                   *stage.Work
+	params                 Params
+	turns                  []string
+	products               map[string]string
+	bootStage, mediumStage string
+
+	tracer      *trace.Tracer
+	tree        *roottree.Manifest
+	unexplained []string
+}
+
+func (r *run) all(ctx context.Context) (err error) {
+	dir, err := r.work.View("root")
+	if err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, root.Close()) }()
+	packages := make([]trace.Package, len(r.params.Packages))
+	for i, p := range r.params.Packages {
+		packages[i] = p.Package
+	}
+	r.tracer = trace.NewTracer(r.params.Name, r.params.Release, r.params.Archives, packages)
+	r.tracer.Head.Requirements = append(r.tracer.Head.Requirements, r.params.Requirements...)
+	if err := r.root(root); err != nil {
+		return err
+	}
+	for _, part := range []func(context.Context) error{r.initrd, r.grub, r.esp, r.medium} {
+		if err := part(ctx); err != nil {
+			return err
+		}
+	}
+	if err := r.judge(); err != nil {
+		return err
+	}
+	text, err := r.tracer.Finish().Encode()
+	if err != nil {
+		return err
+	}
+	return r.add(trace.HeadFile, func(w io.Writer) error {
+		_, err := w.Write(text)
+		return err
+	})
+}
+
+// root traces the root tree.
+func (r *run) root(root *os.Root) (err error) {
+	db, err := dpkgdb.Read(root)
+	if err != nil {
+		return err
+	}
+	if r.tree, err = r.work.Manifest("root"); err != nil {
+		return err
+	}
+	owners := map[string]int{}
+	for i := range r.params.Packages {
+		if p := &r.params.Packages[i]; p.Set == "target" {
+			owners[p.ID()] = i
+		}
+	}
+	owner := func(id string) (int, bool) {
+		i, ok := owners[id]
+		return i, ok
+	}
+	target, boot, err := r.debs()
+	if err != nil {
+		return err
+	}
+	in := &trace.Root{Tree: r.tree, DB: db, Debs: target, Owner: owner, Allow: r.allow}
+	for _, name := range r.turns {
+		changes, err := stage.ReadChanges(r.work.File(name))
+		if err != nil {
+			return fmt.Errorf("stage %s: %w", name, err)
+		}
+		in.Turns = append(in.Turns, trace.Turn{Stage: name, Changes: changes})
+	}
+	r.tracer.Boot(boot)
+	r.tracer.Needs(db, owner, r.params.Asked)
+	origins, err := r.tracer.Root(in)
+	if err != nil {
+		return err
+	}
+	return r.part(trace.PartRoot, origins)
+}
+
+// debs reads the lists of the target's and the boot set's packages.
+func (r *run) debs() (target, boot []trace.Deb, err error) {
+	lists := map[string]artifact.Ref{}
+	for _, ref := range r.work.Set("lists") {
+		lists[ref.Path] = ref
+	}
+	for i, p := range r.params.Packages {
+		if p.List == "" {
+			continue
+		}
+		ref, ok := lists[p.List]
+		if !ok {
+			return nil, nil, fmt.Errorf("package %s: there is no list of what it installs", p.ID())
+		}
+		m, err := readManifest(r.work.Content(ref))
+		if err != nil {
+			return nil, nil, fmt.Errorf("package %s: %w", p.ID(), err)
+		}
+		if p.Set == "boot" {
+			boot = append(boot, trace.Deb{Package: i, List: m})
+		} else {
+			target = append(target, trace.Deb{Package: i, List: m})
+		}
+	}
+	return target, boot, nil
+}
+
+func readManifest(file string) (_ *roottree.Manifest, err error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	return roottree.Parse(f)
+}
+
+func (r *run) allow(p string) string {
+	for _, a := range r.params.Allow {
+		if ok, err := path.Match(strings.TrimPrefix(a.Path, "/"), p); err == nil && ok {
+			return a.Reason
+		}
+	}
+	return ""
+}
+
+// kernelFile is a file of the kernel in the root tree, by the prefix of its name.
+func (r *run) kernelFile(prefix string) (string, error) {
+	b, err := os.ReadFile(r.work.File("system"))
+	if err != nil {
+		return "", err
+	}
+	var system struct{ Kernel string }
+	if err := json.Unmarshal(b, &system); err != nil {
+		return "", fmt.Errorf("what the kernel stage says: %w", err)
+	}
+	return "boot/" + prefix + system.Kernel, nil
+}
+
+func (r *run) initrd(ctx context.Context) (err error) {
+	at, err := r.kernelFile("initrd.img-")
+	if err != nil {
+		return err
+	}
+	f, err := os.Open(r.work.File("initrd"))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	st, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	segments, err := initrd.Read(ctx, "/"+at, f, st.Size(), initrd.Limits{})
+	if err != nil {
+		return err
+	}
+	origins, err := r.tracer.Initrd(segments, r.tree, at)
+	if err != nil {
+		return err
+	}
+	return r.part(trace.PartInitrd, origins)
+}
+
+func (r *run) grub(context.Context) error {
+	for _, g := range []struct{ part, input string }{{trace.PartBIOS, "bios"}, {trace.PartEFI, "efi"}} {
+		b, err := os.ReadFile(r.work.File(g.input))
+		if err != nil {
+			return err
+		}
+		image, err := grubimage.Open(g.input, b)
+		if err != nil {
+			return err
+		}
+		if err := r.part(g.part, r.tracer.GRUB(image, r.bootStage)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *run) esp(context.Context) error {
+	files, err := medium.FAT16(r.work.File("esp"))
+	if err != nil {
+		return err
+	}
+	efi := r.work.FileRef("efi")
+	var placed []trace.Placed
+	for _, f := range files {
+		p := trace.Placed{Path: f.Path, Ref: f}
+		if f.Digest == efi.Digest {
+			p.Stage = r.bootStage
+		}
+		placed = append(placed, p)
+	}
+	return r.part(trace.PartESP, r.tracer.Around(placed))
+}
+
+// medium traces the tree of the ISO: what stands on it as another stage made it
+// is that stage's, the rest is of the stage that laid it out. What has no path,
+// beside the tree, stands in brackets.
+func (r *run) medium(context.Context) error {
+	made := map[artifact.Digest]string{}
+	for input, by := range r.products {
+		made[r.work.FileRef(input).Digest] = by
+	}
+	inRoot := map[string]string{}
+	for at, prefix := range map[string]string{r.params.Kernel: "vmlinuz-", r.params.Initrd: "initrd.img-"} {
+		file, err := r.kernelFile(prefix)
+		if err != nil {
+			return err
+		}
+		inRoot[at] = file
+	}
+	placed := []trace.Placed{
+		{Path: "[master boot record]", Ref: r.work.FileRef("mbr"), Stage: r.bootStage},
+		{Path: "[EFI system partition]", Ref: r.work.FileRef("esp"), Stage: r.bootStage},
+	}
+	for _, f := range r.work.Set("medium") {
+		by, ok := made[f.Digest]
+		if !ok || f.Size == 0 {
+			by = r.mediumStage
+		}
+		placed = append(placed, trace.Placed{Path: f.Path, Ref: f, Root: inRoot[f.Path], Stage: by})
+	}
+	return r.part(trace.PartMedium, r.tracer.Around(placed))
+}
+
+// part writes a part's file.
+func (r *run) part(name string, origins []trace.Origin) error {
+	for _, o := range origins {
+		if o.Kind == trace.Unexplained && o.Allowed == "" {
+			r.unexplained = append(r.unexplained, name+":/"+o.Path)
+		}
+	}
+	return r.add(name+trace.Suffix, func(w io.Writer) error {
+		part, err := trace.WritePart(w, name, origins)
+		r.tracer.Head.Parts = append(r.tracer.Head.Parts, part)
+		return err
+	})
+}
+
+func (r *run) add(name string, write func(io.Writer) error) error {
+	file := filepath.Join(r.work.Temp(), name)
+	if err := artifact.WriteFile(file, 0o444, write); err != nil {
+		return err
+	}
+	ref, err := r.work.Store().Adopt(file, "")
+	if err != nil {
+		return err
+	}
+	ref.Path = name
+	return r.work.AddToSet(Output, ref)
+}
+
+// judge ends the build where something stays unexplained, and writes the shares.
+func (r *run) judge() error {
+	for _, p := range r.tracer.Head.Parts {
+		var shares bytes.Buffer
+		for _, c := range p.Counts {
+			fmt.Fprintf(&shares, "  %s %d", c.Kind, c.Files)
+		}
+		if _, err := fmt.Fprintf(r.work.Log, "%s: %d files:%s\n", p.Name, p.Files, shares.String()); err != nil {
+			return err
+		}
+	}
+	for _, f := range r.unexplained {
+		if _, err := fmt.Fprintf(r.work.Log, "unexplained: %s\n", f); err != nil {
+			return err
+		}
+	}
+	if len(r.unexplained) == 0 {
+		return nil
+	}
+	slices.Sort(r.unexplained)
+	shown := r.unexplained[:min(len(r.unexplained), 10)]
+	more := ""
+	if n := len(r.unexplained) - len(shown); n > 0 {
+		more = fmt.Sprintf(", and %d more, which the journal lists", n)
+	}
+	return fault.New(fault.Refused, "find out who made them; a file that is known and accepted can be named, with the reason, under unexplained in isotrace.yaml",
+		"%d files are of unknown origin: %s%s", len(r.unexplained), strings.Join(shown, ", "), more)
+}
