@@ -23,6 +23,7 @@ import (
 const (
 	EvidenceDir   = "evidence"
 	LinksDir      = "links"         // STAGE.KEYID8.link
+	TraceDir      = "trace"         // where each file came from
 	ManifestDir   = "manifest"      // mtree manifests, by record path
 	ArchivesDir   = "archives"      // Release files and indexes, REPOSITORY/PATH
 	KeyringsDir   = "archives/keys" // SHA256.gpg, the keys that may sign archives
@@ -37,10 +38,12 @@ const (
 	fetchStage     = "fetch"
 	mediumStage    = "livetree"
 	isoStage       = "iso"
+	traceStage     = "trace"
 	recordISO      = "iso/iso"
 	recordMedium   = "livetree/tree/"
 	recordESP      = "bootparts/efiboot.img"
 	recordProject  = "project/"
+	recordTrace    = "trace/trace/"
 	squashfsPath   = "casper/filesystem.squashfs"
 	squashfsStage  = "squashfs"
 	biosImagePath  = "boot/grub/bios.img"

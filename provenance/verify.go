@@ -285,6 +285,7 @@ func (v *verification) chain(context.Context) (string, []Problem, error) {
 		problems = append(problems, Problem{LinksDir, "no stage gave " + recordISO})
 	}
 	follow(isoStage)
+	follow(traceStage)
 	for _, name := range sortedKeys(v.links) {
 		if !seen[name] {
 			problems = append(problems, Problem{LinkName(name, v.key.KeyID()), "the image does not rest on this stage"})

@@ -21,6 +21,7 @@ import (
 	"github.com/isotrace/isotrace/internal/stage"
 	"github.com/isotrace/isotrace/provenance"
 	"github.com/isotrace/isotrace/stages/fetch"
+	"github.com/isotrace/isotrace/stages/trace"
 )
 
 // Built is what a build left in its output folder.
@@ -45,6 +46,7 @@ func (s *Session) Build(ctx context.Context, out string, signer *provenance.Sign
 	if err != nil {
 		return nil, err
 	}
+	s.tellUnmet(materials.RequirementList)
 	if err := s.copyReleases(); err != nil {
 		return nil, err
 	}
@@ -55,7 +57,7 @@ func (s *Session) Build(ctx context.Context, out string, signer *provenance.Sign
 	runner := &stage.Runner{
 		Store: s.Store, Epoch: p.Lock.Epoch, Recorder: provenance.Recorder{Signer: signer}, Progress: s.Progress, Journal: s.Journal,
 	}
-	results, err := runner.Run(ctx, g, products.ISO)
+	results, err := runner.Run(ctx, g, products.ISO, products.Trace)
 	if err != nil {
 		return nil, err
 	}
@@ -230,6 +232,9 @@ func (s *Session) writeDraft(draft string, signer *provenance.Signer, b *Built) 
 	}
 	for _, ref := range b.Results["fetch"].Outputs[fetch.Archives].Set {
 		copies[filepath.Join(provenance.ArchivesDir, ref.Path)] = s.Store.Path(ref.Digest)
+	}
+	for _, ref := range b.Results["trace"].Outputs[trace.Output].Set {
+		copies[filepath.Join(provenance.TraceDir, ref.Path)] = s.Store.Path(ref.Digest)
 	}
 	for _, a := range p.Lock.Archives {
 		copies[provenance.KeyringName(a.Keyring.Digest)] = s.Store.Path(a.Keyring.Digest)

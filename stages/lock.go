@@ -58,6 +58,11 @@ func (s *Session) Lock(ctx context.Context) (_ *lockfile.Lock, err error) {
 	if k.lock.Intent, err = c.Intent(); err != nil {
 		return nil, err
 	}
+	requirements, _, err := s.Project.Requirements()
+	if err != nil {
+		return nil, err
+	}
+	s.tellUnmet(requirements)
 	steps := []lockStep{{"archives", k.archives}, {"tools", k.tools}, {"solve", k.solve}}
 	if c.Base.IsImage() {
 		steps = append([]lockStep{{"base", k.openBase}}, steps...)

@@ -3,6 +3,7 @@ package stages
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/isotrace/isotrace/internal/stage"
 	"github.com/isotrace/isotrace/stages/base"
 	"github.com/isotrace/isotrace/stages/bootparts"
+	"github.com/isotrace/isotrace/stages/contents"
 	"github.com/isotrace/isotrace/stages/customise"
 	"github.com/isotrace/isotrace/stages/fetch"
 	"github.com/isotrace/isotrace/stages/install"
@@ -22,11 +24,14 @@ import (
 	"github.com/isotrace/isotrace/stages/sanitise"
 	"github.com/isotrace/isotrace/stages/squashfs"
 	"github.com/isotrace/isotrace/stages/toolbox"
+	"github.com/isotrace/isotrace/stages/trace"
 )
 
 // Products are the handles of what a pipeline makes for people.
 type Products struct {
 	ISO stage.File
+	// Trace says where each file of the image came from.
+	Trace stage.Set
 	// Base is the tree that packages are added to, Root the one in the squashfs.
 	Base, Root stage.Tree
 }
@@ -39,16 +44,20 @@ func Pipeline(c *config.Config, l *lockfile.Lock, m *Materials, fetcher fetch.Fe
 	tools := g.Add(toolbox.Stage(fetched.Set(fetch.Tools))).Tree("tools")
 	boot := g.Add(toolbox.BootStage(fetched.Set(fetch.Boot))).Tree("boot")
 
-	var root stage.Tree
-	if l.Image == nil {
-		root = g.Add(base.Bootstrap(fetched.Set(fetch.Base))).Tree("root")
+	debs := []stage.Set{fetched.Set(fetch.Target), fetched.Set(fetch.Boot)}
+	first := base.Bootstrap(fetched.Set(fetch.Base))
+	if l.Image != nil {
+		first = base.Image(fetched.Set(fetch.Base), l.Image.Manifest.Digest)
 	} else {
-		root = g.Add(base.Image(fetched.Set(fetch.Base), l.Image.Manifest.Digest)).Tree("root")
+		debs = append(debs, fetched.Set(fetch.Base))
 	}
-	minimal := root
-	root = g.Add(install.Stage(root, fetched.Set(fetch.Target), m.Preseed, installParams(c, l, m))).Tree("root")
-	root = g.Add(customise.Stage(root, append(m.OverlayFiles, m.Scripts...), customiseParams(c, m))).Tree("root")
-	root = g.Add(sanitise.Stage(root, sanitise.Params{Keep: c.Sanitise.Keep, Protect: overlayPaths(m)})).Tree("root")
+	lists := g.Add(contents.Stage(debs...)).Set(contents.Output)
+
+	minimal := g.Add(first)
+	installed := g.Add(install.Stage(minimal.Tree("root"), fetched.Set(fetch.Target), m.Preseed, installParams(c, l, m)))
+	customised := g.Add(customise.Stage(installed.Tree("root"), append(m.OverlayFiles, m.Scripts...), customiseParams(c, m)))
+	sanitised := g.Add(sanitise.Stage(customised.Tree("root"), sanitise.Params{Keep: c.Sanitise.Keep, Protect: overlayPaths(m)}))
+	root := sanitised.Tree("root")
 
 	boots := g.Add(kernel.Stage(root))
 	manifests := g.Add(manifest.Stage(root, manifest.Params{LiveOnly: c.Manifest.LiveOnly}))
@@ -71,7 +80,17 @@ func Pipeline(c *config.Config, l *lockfile.Lock, m *Materials, fetcher fetch.Fe
 		Tree: tree, ESP: parts.File(bootparts.ESP), MBR: parts.File(bootparts.MBR), BIOSImage: livetree.BIOSImage,
 	}, iso.Params{Volume: iso.Volume(c.Name, c.Release)})).File(iso.Output)
 
-	return g, Products{ISO: image, Base: minimal, Root: root}
+	traced := g.Add(trace.Stage(trace.Inputs{
+		Root: root, Lists: lists, System: boots.File(kernel.Facts), Initrd: boots.File(kernel.Initrd),
+		BIOS: parts.File(bootparts.BIOS), EFI: parts.File(bootparts.EFI), ESP: parts.File(bootparts.ESP), MBR: parts.File(bootparts.MBR), Medium: tree,
+		Turns: []trace.Turn{
+			{Stage: "sanitise", Changes: sanitised.File(sanitise.Changes)}, {Stage: "customise", Changes: customised.File(customise.Changes)},
+			{Stage: "install", Changes: installed.File(install.Changes)}, {Stage: "base", Changes: minimal.File(base.Changes)},
+		},
+		Products: append([]stage.File{squash, parts.File(bootparts.BIOS), parts.File(bootparts.EFI)}, slices.Collect(maps.Values(live.Manifests))...),
+	}, traceParams(c, l, m))).Set(trace.Output)
+
+	return g, Products{ISO: image, Trace: traced, Base: minimal.Tree("root"), Root: root}
 }
 
 // ToolGraph is the part of the pipeline that unpacks the tools of one use.
@@ -103,8 +122,11 @@ func Items(l *lockfile.Lock) []fetch.Item {
 	}
 	for _, p := range l.Target {
 		set := fetch.Target
-		if p.Is(lockfile.UseBase) {
+		switch {
+		case p.Is(lockfile.UseBase):
 			set = fetch.Base
+		case p.Is(lockfile.UseProof):
+			set = fetch.Proof
 		}
 		items = append(items, item(l, set, p))
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/isotrace/isotrace/internal/config"
 	"github.com/isotrace/isotrace/internal/fault"
 	"github.com/isotrace/isotrace/internal/lockfile"
+	"github.com/isotrace/isotrace/internal/requirement"
 	"github.com/isotrace/isotrace/internal/stage"
 	"github.com/isotrace/isotrace/stages/customise"
 )
@@ -88,6 +89,10 @@ type Materials struct {
 	Scripts      []stage.Material
 	Preseed      []stage.Material
 	Menu         *stage.Material
+	// Requirements is the project's list, and RequirementList what it says; both
+	// are nil where there is none.
+	Requirements    *stage.Material
+	RequirementList *requirement.List
 }
 
 // Bounds of what a project brings into an image.
@@ -110,6 +115,9 @@ func (p *Project) Collect(ctx context.Context, store *artifact.Store) (*Material
 		}
 		ref.Path = RecordPath(f.name)
 		*f.to = stage.Material{Ref: ref}
+	}
+	if err := p.collectRequirements(store, m); err != nil {
+		return nil, err
 	}
 	root, err := os.OpenRoot(p.Dir)
 	if err != nil {
@@ -215,6 +223,7 @@ func (c *collector) overlay(ctx context.Context, o config.Overlay, m *Materials)
 			if f.Link, err = c.root.Readlink(name); err != nil {
 				return err
 			}
+			f.LinkOf = RecordPath(name)
 		case d.Type().IsRegular():
 			mat, st, err := c.file(name)
 			if err != nil {

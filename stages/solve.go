@@ -40,10 +40,15 @@ func (k *locking) solve(ctx context.Context) (err error) {
 		byDigest[all[i].SHA256] = &all[i]
 	}
 	solver := &solver{work: work, archives: archives, byDigest: byDigest, arch: k.lock.Architecture}
-	return k.withTools(ctx, k.lock, lockfile.UseBuild, func(dir string) error {
+	err = k.withTools(ctx, k.lock, lockfile.UseBuild, func(dir string) error {
 		solver.toolbox = dir
 		return k.target(ctx, solver, origin)
 	})
+	if err != nil {
+		return err
+	}
+	k.proofs(all, origin)
+	return nil
 }
 
 // target fills the target set: of a bootstrap first the base, which is then

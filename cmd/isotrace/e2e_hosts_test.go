@@ -64,6 +64,10 @@ func helper(mode string, args []string) error {
 			}
 		}
 		return unix.Exec(args[2], args[2:], os.Environ())
+	case "attribute": // PROJECT STORE DEBS CHANGES
+		return ended(attribute(args[0], args[1], args[2], args[3]))
+	case "plant": // PROJECT STORE
+		return ended(plant(args[0], args[1]))
 	case "oci": // TREE LAYOUT SOURCES KEYS: reads a tree of whatever owners
 		inside, code, err := sandbox.Enter()
 		if err != nil {
@@ -92,6 +96,14 @@ func helper(mode string, args []string) error {
 		return unix.Exec(args[2], args[2:], os.Environ())
 	}
 	return fmt.Errorf("unknown helper %s", mode)
+}
+
+// ended ends a helper that has done its work.
+func ended(err error) error {
+	if err == nil {
+		os.Exit(0)
+	}
+	return err
 }
 
 // pivot makes dir the root folder. A chroot would not do: the kernel allows no

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -52,7 +53,7 @@ func (a *app) lock(ctx context.Context) (err error) {
 		return err
 	}
 	return a.result(summary(l), func(w io.Writer) error {
-		_, err := fmt.Fprintf(w, "locked %d packages for the image, %d to boot it, %d tools\n", len(l.Target), len(l.Boot), len(l.Tools))
+		_, err := fmt.Fprintf(w, "locked %d packages for the image, %d to boot it, %d tools%s\n", installed(l), len(l.Boot), len(l.Tools), besides(l))
 		return err
 	})
 }
@@ -66,5 +67,21 @@ func (a *app) writeLock(ctx context.Context, s *stages.Session) (*lockfile.Lock,
 }
 
 func summary(l *lockfile.Lock) map[string]any {
-	return map[string]any{"config": l.Intent, "epoch": l.Epoch, "target": len(l.Target), "boot": len(l.Boot), "tools": len(l.Tools)}
+	return map[string]any{
+		"config": l.Intent, "epoch": l.Epoch, "target": installed(l), "boot": len(l.Boot), "tools": len(l.Tools),
+		"proof": lockfile.Count(l.Target, lockfile.UseProof),
+	}
+}
+
+func installed(l *lockfile.Lock) int {
+	return lockfile.Count(l.Target, lockfile.UseBase, lockfile.UseInstall)
+}
+
+// besides tells of what not every lock has.
+func besides(l *lockfile.Lock) string {
+	var b strings.Builder
+	if n := lockfile.Count(l.Target, lockfile.UseProof); n > 0 {
+		fmt.Fprintf(&b, "; the .debs of %d of the base image's %d packages", n, len(l.Image.Packages))
+	}
+	return b.String()
 }

@@ -68,6 +68,7 @@ link, and every claim can be checked without isotrace.
   isotrace keys new         make the key that signs the records
   isotrace build            lock where there is no lock yet, build, verify
   isotrace verify out       check an image from its bytes up, offline
+  isotrace trace out PATH   say where a file came from, up to who signed for it
   isotrace boot out         boot it in an emulator, up to the login prompt
 
 Exit codes: 0 done; 1 failed; 2 wrong use or config; 3 a verification did not hold.`,
@@ -83,7 +84,7 @@ Exit codes: 0 done; 1 failed; 2 wrong use or config; 3 a verification did not ho
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return fault.New(fault.Usage, c.CommandPath()+" --help", "%w", err)
 	})
-	for _, add := range []func() *cobra.Command{a.initCommand, a.doctorCommand, a.keysCommand, a.lockCommand, a.buildCommand, a.verifyCommand, a.bootCommand, a.storeCommand, a.stagesCommand, a.versionCommand, a.manCommand} {
+	for _, add := range []func() *cobra.Command{a.initCommand, a.doctorCommand, a.keysCommand, a.lockCommand, a.buildCommand, a.verifyCommand, a.traceCommand, a.bootCommand, a.storeCommand, a.stagesCommand, a.versionCommand, a.manCommand} {
 		root.AddCommand(add())
 	}
 	wrapUsage(root)

@@ -34,6 +34,7 @@ type Package struct {
 	Depends       string
 	Recommends    string
 	Provides      string
+	BuiltUsing    string // source packages of which it has parts, besides its own
 }
 
 // String names the package as dpkg does.
@@ -83,7 +84,7 @@ func (p *packagesParser) add(s *deb822.Stanza) error {
 	}{
 		{"Package", &pkg.Name}, {"Version", &pkg.Version}, {"Filename", &pkg.Filename}, {"SHA256", &sum},
 		{"Source", &source}, {"Pre-Depends", &pkg.PreDepends}, {"Depends", &pkg.Depends},
-		{"Recommends", &pkg.Recommends}, {"Provides", &pkg.Provides},
+		{"Recommends", &pkg.Recommends}, {"Provides", &pkg.Provides}, {"Built-Using", &pkg.BuiltUsing},
 	}
 	type cut struct {
 		to       *string
@@ -226,10 +227,19 @@ func parseSize(s string) (int64, error) {
 // ReadPackages reads the text of a Packages index, compressed as its path's
 // ending says.
 func ReadPackages(path string, text []byte) ([]Package, error) {
+	r, err := indexText(path, text)
+	if err != nil {
+		return nil, err
+	}
+	return ParsePackages(r, path)
+}
+
+// indexText decompresses an index, as its path's ending says.
+func indexText(path string, text []byte) (io.Reader, error) {
 	format, _ := decompress.Format(path)
 	r, err := decompress.NewReader(bytes.NewReader(text), format, maxIndex)
 	if err != nil {
 		return nil, fmt.Errorf("index %s: %w", path, err)
 	}
-	return ParsePackages(r, path)
+	return r, nil
 }

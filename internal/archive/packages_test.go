@@ -20,6 +20,7 @@ Depends: a,
  b (>= 1)
 Recommends: r
 Provides: p (= 1)
+Built-Using: linux (= 6.12.1-1), gcc-14 (= 14.2.0-19)
 Description: greets
 Filename: ./pool/main/h/hello/hello_1.0-1_amd64.deb
 Size: 1234
@@ -37,6 +38,7 @@ func TestParsePackages(t *testing.T) {
 		SHA256:    "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
 		Essential: true, Priority: "required", Section: "utils", MultiArch: "foreign",
 		PreDepends: "libc6", Depends: "a,\n b (>= 1)", Recommends: "r", Provides: "p (= 1)",
+		BuiltUsing: "linux (= 6.12.1-1), gcc-14 (= 14.2.0-19)",
 	}
 	if len(pkgs) != 2 || pkgs[0] != want {
 		t.Fatalf("have %+v\nwant %+v", pkgs, want)

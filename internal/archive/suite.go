@@ -36,6 +36,8 @@ type SuiteRequest struct {
 	Keyring          *Keyring
 	Now              time.Time
 	IgnoreValidUntil bool
+	// Sources also wants the Sources indexes, where the archive has some.
+	Sources bool
 }
 
 // Suite is a suite whose Release file is verified and whose indexes are at
@@ -50,13 +52,16 @@ type Suite struct {
 	Signers     []Signer
 	// Expired tells that Valid-Until had passed and the request let it.
 	Expired bool
-	Indexes []Index
+	Indexes []Index // of packages
+	// SourceIndexes are the Sources indexes, where they were asked for: one a
+	// component that has one.
+	SourceIndexes []Index
 }
 
-// Index is a Packages index of a suite.
+// Index is a Packages or Sources index of a suite.
 type Index struct {
 	Component    string
-	Architecture string
+	Architecture string       // "" of a Sources index
 	Ref          artifact.Ref // Path is the index's own below the mirror's base, not the one by hash
 	// Plain is what the Release file says of the index before compression; its
 	// size is -1 where it says nothing.
@@ -108,7 +113,7 @@ func (s SignedRelease) Verify(k *Keyring, name string, check ReleaseCheck) (_ *R
 }
 
 // ResolveSuite fetches a suite's Release file from the first mirror that has a
-// good one, and by it the Packages indexes of the components.
+// good one, and by it the indexes of the components.
 func (c *Client) ResolveSuite(ctx context.Context, req SuiteRequest, content Content, progress func(done, total int64)) (*Suite, error) {
 	if err := req.validate(); err != nil {
 		return nil, err
@@ -146,8 +151,11 @@ func (c *Client) ResolveSuite(ctx context.Context, req SuiteRequest, content Con
 			return nil, err
 		}
 		suite.Indexes = append(suite.Indexes, indexes...)
+		if sources, ok := selectIndex(suite.Release, dir, component, component+"/source/Sources"); ok && req.Sources {
+			suite.SourceIndexes = append(suite.SourceIndexes, sources)
+		}
 	}
-	for _, i := range suite.Indexes {
+	for _, i := range slices.Concat(suite.Indexes, suite.SourceIndexes) {
 		w := Want{Repository: req.Repository, Path: i.Ref.Path, SHA256: i.Ref.Digest, Size: i.Ref.Size}
 		if suite.Release.AcquireByHash {
 			w.Path, w.Fallback = i.ByHash(), i.Ref.Path
@@ -247,22 +255,28 @@ func selectIndexes(r *Release, dir, component, arch string) ([]Index, error) {
 	if !r.HasComponent(component) {
 		return nil, fault.New(fault.Usage, "it has "+strings.Join(r.Components, ", "), "%s has no component %s", dir, quoteShort(component))
 	}
-	index, ok := selectIndex(r, dir, component, arch)
+	index, ok := selectPackages(r, dir, component, arch)
 	if !ok {
 		return nil, fault.New(fault.Usage, "it has the architectures "+strings.Join(r.Architectures, ", "),
 			"%s has no Packages index of component %s for %s", dir, component, arch)
 	}
 	indexes := []Index{index}
 	if !r.NoPackagesForAll && slices.Contains(r.Architectures, "all") && arch != "all" {
-		if all, ok := selectIndex(r, dir, component, "all"); ok {
+		if all, ok := selectPackages(r, dir, component, "all"); ok {
 			indexes = append(indexes, all)
 		}
 	}
 	return indexes, nil
 }
 
-func selectIndex(r *Release, dir, component, arch string) (Index, bool) {
-	plainPath := component + "/binary-" + arch + "/Packages"
+func selectPackages(r *Release, dir, component, arch string) (Index, bool) {
+	i, ok := selectIndex(r, dir, component, component+"/binary-"+arch+"/Packages")
+	i.Architecture = arch
+	return i, ok
+}
+
+// selectIndex finds the smallest form of an index.
+func selectIndex(r *Release, dir, component, plainPath string) (Index, bool) {
 	plain, ok := r.Files[plainPath]
 	if !ok {
 		plain.Size = -1
@@ -270,10 +284,9 @@ func selectIndex(r *Release, dir, component, arch string) (Index, bool) {
 	for _, ending := range []string{".xz", ".gz", ""} {
 		if f, ok := r.Files[plainPath+ending]; ok {
 			return Index{
-				Component:    component,
-				Architecture: arch,
-				Ref:          artifact.Ref{Path: dir + "/" + plainPath + ending, Digest: f.SHA256, Size: f.Size},
-				Plain:        plain,
+				Component: component,
+				Ref:       artifact.Ref{Path: dir + "/" + plainPath + ending, Digest: f.SHA256, Size: f.Size},
+				Plain:     plain,
 			}, true
 		}
 	}

@@ -65,6 +65,13 @@ type Config struct {
 	Squashfs Squashfs `yaml:"squashfs,omitempty" json:"squashfs,omitzero"`
 	// Manifest is what the installer is told.
 	Manifest Manifest `yaml:"manifest,omitempty" json:"manifest,omitzero"`
+	// RequirementsFile lists the project's requirements, as CSV or ReqIF; see
+	// docs/formats/requirements.md. An identifier that it does not list is then
+	// an error, and one that no entry names is reported.
+	RequirementsFile string `yaml:"requirements-file,omitempty" json:"requirements-file,omitempty"`
+	// Unexplained are files of the image that may stay of unknown origin, each
+	// with the reason; any other ends the build.
+	Unexplained []Accepted `yaml:"unexplained,omitempty" json:"unexplained,omitempty"`
 	// Outputs are the products to make.
 	Outputs []string `yaml:"outputs,omitempty" json:"outputs,omitempty" jsonschema:"enum=iso"`
 	// Epoch is the only time that the build knows, as an RFC 3339 time; the
@@ -127,7 +134,8 @@ type Package struct {
 // Source is a file of the project. In YAML it may also be the path alone.
 type Source struct {
 	// From is the path below the project's folder.
-	From         string   `yaml:"from" json:"from"`
+	From string `yaml:"from" json:"from"`
+	// Requirements are identifiers of the project's own.
 	Requirements []string `yaml:"requirements,omitempty" json:"requirements,omitempty"`
 }
 
@@ -141,8 +149,9 @@ type Overlay struct {
 	// Mode of the files, in octal, such as "0600".
 	Mode string `yaml:"mode,omitempty" json:"mode,omitempty"`
 	// UID and GID that own the files.
-	UID          int      `yaml:"uid,omitempty" json:"uid,omitempty"`
-	GID          int      `yaml:"gid,omitempty" json:"gid,omitempty"`
+	UID int `yaml:"uid,omitempty" json:"uid,omitempty"`
+	GID int `yaml:"gid,omitempty" json:"gid,omitempty"`
+	// Requirements are identifiers of the project's own.
 	Requirements []string `yaml:"requirements,omitempty" json:"requirements,omitempty"`
 }
 
@@ -159,7 +168,16 @@ type User struct {
 	// PasswordHash is a crypt(5) hash; the account is locked where it is left out.
 	PasswordHash string   `yaml:"password-hash,omitempty" json:"password-hash,omitempty"`
 	SSHKeys      []string `yaml:"ssh-keys,omitempty" json:"ssh-keys,omitempty"`
+	// Requirements are identifiers of the project's own.
 	Requirements []string `yaml:"requirements,omitempty" json:"requirements,omitempty"`
+}
+
+// Accepted is a file that nothing explains and the project accepts.
+type Accepted struct {
+	// Path in the image, absolute; * and ? stand for anything but a slash.
+	Path string `yaml:"path" json:"path"`
+	// Reason is shown wherever the file is.
+	Reason string `yaml:"reason" json:"reason"`
 }
 
 // Sanitise chooses passes.
@@ -182,6 +200,9 @@ type Boot struct {
 	Serial bool `yaml:"serial,omitempty" json:"serial,omitempty"`
 	// Memtest offers memtest86+; true where it is left out.
 	Memtest *bool `yaml:"memtest,omitempty" json:"memtest,omitempty"`
+	// Requirements are those that the way the image boots is there for: boot
+	// loaders, menu and kernel parameters as a whole.
+	Requirements []string `yaml:"requirements,omitempty" json:"requirements,omitempty"`
 }
 
 // WithMemtest tells whether memtest86+ is offered.

@@ -84,7 +84,16 @@ func TestParseRefuses(t *testing.T) {
 		{minimal + "archives: [{suite: x, components: [], signed-by: k}]\n", "archives[0].components"},
 		{minimal + "archives: [{suite: x, components: [main], signed-by: /k}]\n", "archives[0].signed-by"},
 		{minimal + "archives: [{suite: x, components: [a], signed-by: k}, {suite: x, components: [b], signed-by: k}]\n", "archives[1]: debian x is listed twice"},
-		{minimal + "packages: [{name: a, requirements: [\"\"]}]\n", "packages[0].requirements[0]"},
+		{minimal + "packages: [{name: a2, requirements: [\"\"]}]\n", "packages[0].requirements[0]: \"\" is no identifier"},
+		{minimal + "packages:\n  - a2\n  - {name: b2, requirements: [R-1, R 2]}\n", "isotrace.yaml:6: packages[1].requirements[1]: \"R 2\" is no identifier"},
+		{minimal + "preseed: [{from: x, requirements: [-]}]\n", "isotrace.yaml:4: preseed[0].requirements[0]"},
+		{minimal + "scripts: [a, {from: x, requirements: [é]}]\n", "isotrace.yaml:4: scripts[1].requirements[0]"},
+		{minimal + "overlay: [{from: x, to: /, requirements: [/x]}]\n", "isotrace.yaml:4: overlay[0].requirements[0]"},
+		{minimal + "users: [{name: a, requirements: [R-1, \"a\\nb\"]}]\n", "isotrace.yaml:4: users[0].requirements[1]"},
+		{minimal + "boot:\n  serial: true\n  requirements: [\"\"]\n", "isotrace.yaml:6: boot.requirements[0]"},
+		{minimal + "boot: {requirements: R-1}\n", "isotrace.yaml:4: boot.requirements: want a list"},
+		{minimal + "requirements-file: ../r.csv\n", "isotrace.yaml:4: requirements-file: \"../r.csv\" leads out"},
+		{minimal + "requirements-file: [r.csv]\n", "isotrace.yaml:4: requirements-file: want a single value"},
 		{"name: x\nrelease: \"1\"\nbase: {}\n", "base: want exactly one"},
 		{"name: x\nrelease: \"1\"\nbase: {image: a, digest: sha256:12}\n", "base.digest"},
 		{"name: x\nrelease: \"1\"\nbase: {bootstrap: a, digest: sha256:" + strings.Repeat("a", 64) + "}\narchives: [{suite: a, components: [main], signed-by: k}]\n", "a bootstrap has no digest"},
@@ -135,6 +144,7 @@ func TestIntent(t *testing.T) {
 	for _, same := range []string{
 		"hostname: y\n", "boot: {timeout: 9, parameters: [quiet]}\n", "overlay: [{from: x, to: /}]\n", "scripts: [x]\n",
 		"users: [{name: a}]\n", "mirrors: {debian: [\"http://example.org/debian\"]}\n", "squashfs: {level: 9}\n", "# a comment\n",
+		"requirements-file: r.csv\n", "boot: {requirements: [R]}\n",
 	} {
 		if intent(same) != plain {
 			t.Errorf("%q changes the intent", same)

@@ -33,6 +33,11 @@ packages:
   # With what it is there for, in the words of your own requirements:
   # - {name: openssh-server, requirements: [HLR-12]}
 
+# The project's own list of them, so that a wrong one is an error and one that
+# nothing is there for is told. A CSV file whose first row is id,title,text, or
+# ReqIF: docs/formats/requirements.md
+# requirements-file: requirements.csv
+
 # The project's own files: FROM is below this folder, TO is in the image.
 # overlay:
 #   - {from: files/, to: /}

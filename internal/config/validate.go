@@ -28,7 +28,6 @@ var (
 	userForm     = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,31}$`)
 	hashForm     = regexp.MustCompile(`^[$_.*!A-Za-z0-9/,=+-]{1,200}$`)
 	sshKeyForm   = regexp.MustCompile(`^[a-z0-9@.-]+ [A-Za-z0-9+/=]+( [^\x00-\x1f]*)?$`)
-	idForm       = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}$`)
 	titleForm    = regexp.MustCompile(`^[^\x00-\x1f"'$\\` + "`" + `]{1,80}$`)
 	kernelForm   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._,:=/@+%-]{0,200}$`)
 	modeForm     = regexp.MustCompile(`^[0-7]{3,4}$`)
@@ -65,6 +64,12 @@ func (f *file) validate(c *Config) error {
 	for i, o := range c.Outputs {
 		rules = append(rules, rule{at("outputs", i), o == "iso", "iso is the only output so far", fmt.Sprintf("%q is not known", o)})
 	}
+	for i, u := range c.Unexplained {
+		_, err := path.Match(u.Path, "/")
+		rules = append(rules,
+			rule{at("unexplained", i) + ".path", err == nil && path.IsAbs(u.Path), "such as /var/lib/x/*", fmt.Sprintf("%q is no pattern of an absolute path", u.Path)},
+			rule{at("unexplained", i) + ".reason", strings.TrimSpace(u.Reason) != "", "say why the file may be there though nobody is known to have made it", "is missing"})
+	}
 	names, _ := sanitise.Passes()
 	for i, k := range c.Sanitise.Keep {
 		rules = append(rules, rule{at("sanitise.keep", i), slices.Contains(names, k), "passes: " + strings.Join(names, ", "), fmt.Sprintf("there is no pass %q", k)})
@@ -74,7 +79,7 @@ func (f *file) validate(c *Config) error {
 			return f.errorAt(r.path, r.hint, "%s", r.want)
 		}
 	}
-	for _, check := range []func(*Config) error{f.base, f.archives, f.mirrors, f.packages, f.sources, f.users, f.squashfs, f.epoch} {
+	for _, check := range []func(*Config) error{f.base, f.archives, f.mirrors, f.packages, f.sources, f.users, f.squashfs, f.epoch, f.requirements} {
 		if err := check(c); err != nil {
 			return err
 		}
@@ -177,9 +182,6 @@ func (f *file) packages(c *Config) error {
 			return f.errorAt(at("packages", i), "", "%s is listed twice", name)
 		}
 		seen[name] = true
-		if err := f.requirements(at("packages", i), p.Requirements); err != nil {
-			return err
-		}
 	}
 	for _, k := range []keyed[string]{{"remove", c.Remove}, {"manifest.live-only", c.Manifest.LiveOnly}} {
 		for i, name := range k.list {
@@ -191,23 +193,11 @@ func (f *file) packages(c *Config) error {
 	return nil
 }
 
-func (f *file) requirements(here string, ids []string) error {
-	for i, id := range ids {
-		if !idForm.MatchString(id) {
-			return f.errorAt(at(here+".requirements", i), "such as HLR-12", "%q is no identifier", id)
-		}
-	}
-	return nil
-}
-
 func (f *file) sources(c *Config) error {
 	for _, k := range []keyed[Source]{{"preseed", c.Preseed}, {"scripts", c.Scripts}} {
 		for i, s := range k.list {
 			if err := local(s.From); err != nil {
 				return f.errorAt(at(k.key, i), "a path below the project's folder", "%w", err)
-			}
-			if err := f.requirements(at(k.key, i), s.Requirements); err != nil {
-				return err
 			}
 		}
 	}
@@ -229,9 +219,6 @@ func (f *file) sources(c *Config) error {
 		}
 		if o.UID < 0 || o.UID > 65535 || o.GID < 0 || o.GID > 65535 {
 			return f.errorAt(here, "", "uid and gid lie between 0 and 65535")
-		}
-		if err := f.requirements(here, o.Requirements); err != nil {
-			return err
 		}
 	}
 	return nil
@@ -275,9 +262,6 @@ func (f *file) users(c *Config) error {
 			if !sshKeyForm.MatchString(k) {
 				return f.errorAt(at(here+".ssh-keys", j), "one line of an authorized_keys file, without options", "is no public key")
 			}
-		}
-		if err := f.requirements(here, u.Requirements); err != nil {
-			return err
 		}
 	}
 	return nil

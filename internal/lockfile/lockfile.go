@@ -103,6 +103,7 @@ type Use string
 const (
 	UseBase     Use = "base"     // target: the minimal system
 	UseInstall  Use = "install"  // target: added by the install stage
+	UseProof    Use = "proof"    // target: the .deb of a package that came with the base image; never installed
 	UseBoot     Use = "boot"     // boot: boots the image
 	UseBuild    Use = "build"    // tools: builds the image
 	UseEmulator Use = "emulator" // tools: runs it, for isotrace boot
@@ -222,7 +223,7 @@ func (l *Lock) validate() error {
 			return fmt.Errorf("archive %s: keyring: %w", a.ID, err)
 		}
 	}
-	uses := map[string][]Use{"target": {UseBase, UseInstall}, "boot": {UseBoot}, "tools": {UseBuild, UseEmulator}}
+	uses := map[string][]Use{"target": {UseBase, UseInstall, UseProof}, "boot": {UseBoot}, "tools": {UseBuild, UseEmulator}}
 	for _, set := range []struct {
 		name string
 		list []Package
@@ -231,17 +232,38 @@ func (l *Lock) validate() error {
 			if err := p.validate(archives, uses[set.name]); err != nil {
 				return fmt.Errorf("%s: package %s: %w", set.name, p.Name, err)
 			}
-			if i > 0 && set.list[i-1].Name == p.Name && set.list[i-1].Architecture == p.Architecture {
+			if i > 0 && l.slot(set.list[i-1].Name, set.list[i-1].Architecture) == l.slot(p.Name, p.Architecture) {
 				return fmt.Errorf("%s: package %s: listed twice", set.name, p.Name)
 			}
 		}
 	}
-	if l.Image == nil {
-		return nil
+	if l.Image != nil {
+		for _, d := range l.Image.Blobs() {
+			if err := d.Digest.Validate(); err != nil {
+				return fmt.Errorf("image: %w", err)
+			}
+		}
 	}
-	for _, d := range l.Image.Blobs() {
-		if err := d.Digest.Validate(); err != nil {
-			return fmt.Errorf("image: %w", err)
+	return l.validateProofs()
+}
+
+// validateProofs: what proves a package of the base image is that package, and
+// nothing else. That the target set does not replace it is so because no package
+// stands in a set twice.
+func (l *Lock) validateProofs() error {
+	inBase := map[string]bool{}
+	if l.Image != nil {
+		for _, id := range l.Image.Packages {
+			inBase[id] = true
+		}
+	}
+	for _, p := range l.Target {
+		switch {
+		case !p.Is(UseProof):
+		case len(p.For) > 1:
+			return fmt.Errorf("target: package %s: is for proof, and for something else too", p.Name)
+		case !inBase[p.ID()]:
+			return fmt.Errorf("target: package %s: is for proof, but the base image does not have %s", p.Name, p.ID())
 		}
 	}
 	return nil
@@ -314,12 +336,14 @@ func (l *Lock) Installed() []string {
 	var ids []string
 	replaced := map[string]bool{}
 	for _, p := range l.Target {
-		ids = append(ids, p.ID())
-		replaced[p.Name+":"+p.Architecture] = true
+		if !p.Is(UseProof) {
+			ids = append(ids, p.ID())
+			replaced[l.slot(p.Name, p.Architecture)] = true
+		}
 	}
 	if l.Image != nil {
 		for _, id := range l.Image.Packages {
-			if name, _, _ := strings.Cut(id, "="); !replaced[name] {
+			if name, arch, _ := SplitID(id); !replaced[l.slot(name, arch)] {
 				ids = append(ids, id)
 			}
 		}
@@ -328,12 +352,39 @@ func (l *Lock) Installed() []string {
 	return ids
 }
 
+// slot is what one package alone can have in a system: dpkg takes one for all
+// architectures as one for its own.
+func (l *Lock) slot(name, arch string) string {
+	if arch == "all" {
+		arch = l.Architecture
+	}
+	return name + ":" + arch
+}
+
+// SplitID takes NAME:ARCH=VERSION apart.
+func SplitID(id string) (name, arch, version string) {
+	name, version, _ = strings.Cut(id, "=")
+	name, arch, _ = strings.Cut(name, ":")
+	return name, arch, version
+}
+
+// Count is the number of packages of a set that are for one of the uses.
+func Count(set []Package, uses ...Use) int {
+	n := 0
+	for _, p := range set {
+		if slices.ContainsFunc(uses, p.Is) {
+			n++
+		}
+	}
+	return n
+}
+
 // Pin gives a package that the config asks for its locked version. What the
 // base image has, or what is no package's own name, stays as it is.
 func (l *Lock) Pin(name string) string {
 	name, _, _ = strings.Cut(name, "=")
 	for _, p := range l.Target {
-		if p.Name == name {
+		if p.Name == name && !p.Is(UseProof) {
 			return name + "=" + p.Version
 		}
 	}

@@ -35,7 +35,7 @@ func sample() *Lock {
 			Release: artifact.Ref{Path: "dists/stable/InRelease", Digest: digest("c"), Size: 6},
 			Indexes: []Index{{artifact.Ref{Path: "dists/stable/main/binary-amd64/Packages.xz", Digest: digest("d"), Size: 7}, "main"}},
 		}},
-		Target: []Package{pkg("zsh", "2", UseInstall), pkg("apt", "1", UseInstall)},
+		Target: []Package{pkg("zsh", "2", UseInstall), pkg("base-files", "1", UseProof), pkg("apt", "1", UseInstall)},
 		Boot:   []Package{pkg("grub-pc-bin", "1", UseBoot)},
 		Tools:  []Package{pkg("xorriso", "1", UseBuild), pkg("libc6", "1", UseBuild, UseEmulator)},
 	}
@@ -63,11 +63,42 @@ func TestRoundTrip(t *testing.T) {
 	if have := strings.Join(l.Installed(), " "); have != "apt:amd64=1 base-files:amd64=1 zsh:amd64=2" {
 		t.Errorf("installed: %s", have)
 	}
+	if Count(l.Target, UseProof) != 1 || Count(l.Target, UseBase, UseInstall) != 2 {
+		t.Error("counts")
+	}
 	if l.Pin("zsh") != "zsh=2" || l.Pin("zsh=2") != "zsh=2" || l.Pin("base-files") != "base-files" {
 		t.Error("pins")
 	}
 	if len(l.Image.Blobs()) != 3 || l.ArchiveOf("debian/stable").Suite != "stable" || !l.Tools[0].Is(UseEmulator) {
 		t.Error("lookups")
+	}
+}
+
+// TestInstalled: a package of the target set takes the place of the base image's.
+func TestInstalled(t *testing.T) {
+	for _, c := range []struct{ base, target, want string }{
+		{"a:amd64=1 b:all=1:2-3", "", "a:amd64=1 b:all=1:2-3"},
+		{"a:amd64=1 b:all=1", "a:amd64=2", "a:amd64=2 b:all=1"},
+		{"a:amd64=1 b:all=1", "b:amd64=2", "a:amd64=1 b:amd64=2"}, // no longer for all architectures
+		{"a:amd64=1", "a:i386=1", "a:amd64=1 a:i386=1"},
+		{"a:amd64=1", "a:all=2", "a:all=2"},
+		{"", "a:amd64=2", "a:amd64=2"},
+	} {
+		l := &Lock{Architecture: "amd64", Image: &Image{Packages: strings.Fields(c.base)}}
+		for _, id := range l.Image.Packages {
+			name, arch, version := SplitID(id)
+			l.Target = append(l.Target, Package{Name: name, Architecture: arch, Version: version, For: []Use{UseProof}})
+			if l.Target[len(l.Target)-1].ID() != id {
+				t.Errorf("%s was taken apart as %s %s %s", id, name, arch, version)
+			}
+		}
+		for _, id := range strings.Fields(c.target) {
+			name, arch, version := SplitID(id)
+			l.Target = append(l.Target, Package{Name: name, Architecture: arch, Version: version, For: []Use{UseInstall}})
+		}
+		if have := strings.Join(l.Installed(), " "); have != c.want {
+			t.Errorf("%s with %s: %s, want %s", c.base, c.target, have, c.want)
+		}
 	}
 }
 
@@ -84,13 +115,18 @@ func TestDecodeRefuses(t *testing.T) {
 		{"config: aa", "config: AA", "config: sha256"},
 		{"path: pool/apt.deb", "path: ../../apt.deb", "apt"},
 		{"path: pool/apt.deb", "path: /pool/apt.deb", "apt"},
-		{"name: apt\n", "name: zsh\n", "zsh"},
+		{"name: apt\n", "name: base-files\n", "base-files: listed twice"},
 		{"for: [boot]", "for: [install]", `is for "install"`},
 		{"for: [boot]", "for: []", "does not say what it is for"},
 		{"archive: debian/stable\n    path: pool/apt", "archive: debian/sid\n    path: pool/apt", "is not in the lock"},
 		{"version: \"1\"\n    architecture: amd64\n    source: apt", "version: \"-\"\n    architecture: amd64\n    source: apt", "apt"},
 		{"size: 10\n", "size: 0\n", "size 0"},
 		{"id: debian/stable", "id: debian/other", "misnamed"},
+		{"for: [proof]", "for: [proof, install]", "base-files: is for proof, and for something else too"},
+		{"for: [boot]", "for: [proof]", `is for "proof", which its set is not`},
+		{"- base-files:amd64=1", "- base-files:amd64=2", "the base image does not have base-files:amd64=1"},
+		{"name: zsh\n", "name: base-files\n", "base-files: listed twice"},
+		{"name: zsh\n    version: \"2\"\n    architecture: amd64", "name: base-files\n    version: \"2\"\n    architecture: all", "base-files: listed twice"},
 		{"path: dists/stable/InRelease", "path: dists/../../x", "debian/stable"},
 	} {
 		changed := strings.Replace(string(text), c.old, c.with, 1)

@@ -29,6 +29,7 @@ const (
 	Archives = "archives" // signed Release files and the indexes they name
 	Base     = "base"     // packages of the minimal system, or the base image's blobs
 	Target   = "target"   // packages added to it
+	Proof    = "proof"    // the .debs of packages that came with the base image
 	Boot     = "boot"     // packages that boot it
 	Tools    = "tools"    // packages that build it
 )
@@ -40,11 +41,11 @@ const ImageRepository = "image"
 // REPOSITORY/PATH.
 func Stage(lock stage.Material, items []Item, fetch Fetcher) stage.Stage {
 	s := stage.Stage{
-		Name: "fetch", Version: 1, Params: items,
+		Name: "fetch", Version: 2, Params: items,
 		Takes: "lock", Gives: ".debs, base image and signed indexes, each checked by digest",
 		Materials: []stage.Material{lock},
 	}
-	for _, name := range []string{Archives, Base, Target, Boot, Tools} {
+	for _, name := range []string{Archives, Base, Target, Proof, Boot, Tools} {
 		s.Outputs = append(s.Outputs, stage.Output{Name: name, Kind: stage.KindSet})
 	}
 	s.Run = func(ctx context.Context, w *stage.Work) error {

@@ -3,9 +3,11 @@ package archivetest
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -22,6 +24,9 @@ type Repo struct {
 	key     *Key
 	pending []Package
 	suites  map[string]map[string][]Package
+	// The same of sources, as stanzas.
+	pendingSources []string
+	sources        map[string]map[string][]string
 }
 
 // Package is a package of the archive.
@@ -41,7 +46,7 @@ func New(t testing.TB) *Repo {
 		t:      t,
 		dir:    filepath.Join(t.TempDir(), "debian"),
 		key:    NewKey(t, time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC), 0),
-		suites: map[string]map[string][]Package{},
+		suites: map[string]map[string][]Package{}, sources: map[string]map[string][]string{},
 	}
 	if err := os.Mkdir(r.dir, 0o755); err != nil {
 		t.Fatal(err)
@@ -99,6 +104,24 @@ func (r *Repo) AddDeb(control string, deb []byte) Package {
 	r.Write(p.Filename, deb)
 	r.pending = append(r.pending, p)
 	return p
+}
+
+// AddSource puts a source package into the pool: NAME_VERSION.dsc, and the
+// files, content by name. Two packages of one name share a folder. The next
+// Publish lists it; a component that never had one has no Sources index.
+func (r *Repo) AddSource(name, version string, files map[string]string) {
+	r.t.Helper()
+	dir := fmt.Sprintf("pool/main/%s/%s", name[:1], name)
+	all := map[string]string{fmt.Sprintf("%s_%s.dsc", name, version): fmt.Sprintf("Source: %s\nVersion: %s\n", name, version)}
+	maps.Copy(all, files)
+	var b strings.Builder
+	fmt.Fprintf(&b, "Package: %s\nBinary: %s\nVersion: %s\nDirectory: %s\nChecksums-Sha256:\n", name, name, version, dir)
+	for _, file := range slices.Sorted(maps.Keys(all)) {
+		content := []byte(all[file])
+		r.Write(dir+"/"+file, content)
+		fmt.Fprintf(&b, " %s %d %s\n", artifact.HashBytes(content), len(content), file)
+	}
+	r.pendingSources = append(r.pendingSources, b.String())
 }
 
 func field(control, name string) string {
@@ -161,6 +184,13 @@ func (r *Repo) Publish(suite, component string, date, validUntil time.Time, o Op
 	}
 	r.suites[suite][component] = append(r.suites[suite][component], r.pending...)
 	r.pending = nil
+	if len(r.pendingSources) > 0 {
+		if r.sources[suite] == nil {
+			r.sources[suite] = map[string][]string{}
+		}
+		r.sources[suite][component] = append(r.sources[suite][component], r.pendingSources...)
+		r.pendingSources = nil
+	}
 	if o.Compressions == nil {
 		o.Compressions = []string{"xz", "gz"}
 	}
@@ -217,7 +247,10 @@ func (r *Repo) release(suite string, date, validUntil time.Time, o Options) stri
 	fmt.Fprintf(&b, "Architectures: all %s\nComponents: %s\nDescription: archive for tests\nSHA256:\n", o.Arch, strings.Join(components, " "))
 	for _, c := range components {
 		for _, arch := range []string{"all", o.Arch} {
-			r.index(&b, suite, c, arch, o)
+			r.packages(&b, suite, c, arch, o)
+		}
+		if list := r.sources[suite][c]; len(list) > 0 {
+			r.index(&b, suite, c+"/source/Sources", strings.Join(list, "\n"), o)
 		}
 	}
 	text := b.String()
@@ -227,28 +260,32 @@ func (r *Repo) release(suite string, date, validUntil time.Time, o Options) stri
 	return text
 }
 
-// index writes one Packages index in all its forms and lists them in b.
-func (r *Repo) index(b *strings.Builder, suite, component, arch string, o Options) {
+// packages writes one Packages index.
+func (r *Repo) packages(b *strings.Builder, suite, component, arch string, o Options) {
 	var packages strings.Builder
 	for _, p := range r.suites[suite][component] {
 		if p.Architecture == arch || p.Architecture == "all" && !o.SeparateAll {
 			packages.WriteString(p.stanza + "\n")
 		}
 	}
-	plain := []byte(packages.String())
-	dir := component + "/binary-" + arch + "/"
+	r.index(b, suite, component+"/binary-"+arch+"/Packages", packages.String(), o)
+}
+
+// index writes an index in all its forms and lists them in b.
+func (r *Repo) index(b *strings.Builder, suite, name, text string, o Options) {
+	plain := []byte(text)
 	// The plain index is always listed, as Debian does, but not always there.
-	fmt.Fprintf(b, " %s %d %s\n", artifact.HashBytes(plain), len(plain), dir+"Packages")
+	fmt.Fprintf(b, " %s %d %s\n", artifact.HashBytes(plain), len(plain), name)
 	for _, format := range o.Compressions {
 		content, ending := Compress(r.t, format, plain), ""
 		if format != "" {
 			ending = "." + format
-			fmt.Fprintf(b, " %s %d %s\n", artifact.HashBytes(content), len(content), dir+"Packages"+ending)
+			fmt.Fprintf(b, " %s %d %s\n", artifact.HashBytes(content), len(content), name+ending)
 		}
-		base := "dists/" + suite + "/" + dir
-		r.Write(base+"Packages"+ending, content)
+		base := "dists/" + suite + "/"
+		r.Write(base+name+ending, content)
 		if !o.NoByHash {
-			r.Write(base+"by-hash/SHA256/"+string(artifact.HashBytes(content)), content)
+			r.Write(base+path.Dir(name)+"/by-hash/SHA256/"+string(artifact.HashBytes(content)), content)
 		}
 	}
 }
