@@ -296,17 +296,22 @@ func (v *verification) checksums(context.Context) (_ string, problems []Problem,
 	return what, bounded(problems), nil
 }
 
-func (v *verification) checkSquashfs(ctx context.Context) (_ string, problems []Problem, err error) {
-	var record string
+// rootRecord is the manifest of the tree that the squashfs was made from: its
+// file in the evidence, and the name that links have for it.
+func (v *verification) rootRecord() (name, record string) {
 	for m := range v.links[squashfsStage].Materials {
 		if strings.HasSuffix(m, "/root"+manifestSuffix) {
 			record = m
 		}
 	}
+	return path.Join(ManifestDir, record), record
+}
+
+func (v *verification) checkSquashfs(ctx context.Context) (_ string, problems []Problem, err error) {
+	name, record := v.rootRecord()
 	if record == "" {
 		return "", []Problem{{LinkName(squashfsStage, v.key.KeyID()), "took no root tree"}}, nil
 	}
-	name := path.Join(ManifestDir, record)
 	text, err := v.read(name, maxEvidenceFile)
 	if err != nil {
 		return "", []Problem{{name, err.Error()}}, nil

@@ -73,7 +73,7 @@ func OpenTracing(dir string, key *PublicKey) (_ *Tracing, err error) {
 		name = TraceDir + "/" + name
 		want, ok := sums[name]
 		if !ok {
-			return nil, fmt.Errorf("%s: is not in %s", name, Sums)
+			return nil, refused(fmt.Errorf("%s: is not in %s", name, Sums))
 		}
 		f, err := root.Open(name)
 		if err != nil {
@@ -81,7 +81,7 @@ func OpenTracing(dir string, key *PublicKey) (_ *Tracing, err error) {
 		}
 		if have, _, err := artifact.HashReader(f); err != nil || have != want {
 			_ = f.Close() // it was only read
-			return nil, fmt.Errorf("%s: its SHA-256 is %q, %s says %s", name, have, Sums, want)
+			return nil, refused(fmt.Errorf("%s: its SHA-256 is %q, %s says %s", name, have, Sums, want))
 		}
 		return f, nil
 	})

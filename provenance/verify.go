@@ -160,6 +160,7 @@ var rules = []struct {
 	{"medium", "the image's files and EFI system partition are those recorded, byte for byte", (*verification).medium},
 	{"checksums", "the image's md5sum.txt lists its files as they are", (*verification).checksums},
 	{"squashfs", "the squashfs holds the recorded root tree", (*verification).checkSquashfs},
+	{"trace", "every file of the image has an origin, and every origin a locked package, a stage or a file of the project", (*verification).checkTrace},
 }
 
 // Rules returns the names of the checks and what each says.

@@ -164,7 +164,7 @@ func digests(t *testing.T, dir string) string {
 func TestRescueVerifies(t *testing.T) {
 	p := rescue(t)
 	out, code := p.run("verify", p.out(), "--key", filepath.Join(p.dir, "keys", "builder.pub"))
-	if code != 0 || strings.Count(out, "ok    ") != 9 {
+	if code != 0 || strings.Count(out, "ok    ") != 10 {
 		t.Fatalf("exit status %d:\n%s", code, out)
 	}
 	if out, code := p.run("build", "--json"); code != 0 || !strings.Contains(out, string(digestOf(t, p.iso()))) {

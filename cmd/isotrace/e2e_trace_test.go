@@ -64,6 +64,9 @@ func withPipeline(dir, store string, do func(context.Context, *stage.Runner, *st
 	return do(ctx, &stage.Runner{Store: s, Epoch: p.Lock.Epoch, Recorder: provenance.Recorder{Signer: signer}}, g, products)
 }
 
+// watcher is the package that the others trigger.
+const watcher = "watcher"
+
 // sets is how many sets of packages the attribution is tried on in one run.
 const sets = 100
 
@@ -81,6 +84,7 @@ func attribute(dir, store, debs, to string) error {
 			Outputs: []stage.Output{{Name: "root", Kind: stage.KindTree}, {Name: "changes", Kind: stage.KindFile}},
 		}
 		install := []string{"dpkg", "--force-unsafe-io", "--install"}
+		var runs [][]string // who watches is there before those who are watched
 		for _, f := range files {
 			b, err := os.ReadFile(f)
 			if err != nil {
@@ -92,15 +96,23 @@ func attribute(dir, store, debs, to string) error {
 			}
 			ref.Path = filepath.Base(f)
 			s.Materials = append(s.Materials, stage.Material{Ref: ref})
-			install = append(install, "/run/isotrace/in/material/"+ref.Path)
+			at := "/run/isotrace/in/material/" + ref.Path
+			if strings.HasPrefix(ref.Path, watcher) {
+				runs = append(runs, append(slices.Clone(install), at))
+			} else {
+				install = append(install, at)
+			}
 		}
+		runs = append(runs, install)
 		s.Run = func(ctx context.Context, w *stage.Work) error {
 			w.Log = os.Stderr
 			if _, err := w.CopyTree("root", "root"); err != nil {
 				return err
 			}
-			if err := w.RunPackages(ctx, "root", tool.New(install...)); err != nil {
-				return err
+			for _, argv := range runs {
+				if err := w.RunPackages(ctx, "root", tool.New(argv...)); err != nil {
+					return err
+				}
 			}
 			return w.WriteChanges(ctx, "root", "changes")
 		}
@@ -133,7 +145,7 @@ func TestAttribution(t *testing.T) {
 	script := func(name, text string) archivetest.File {
 		return archivetest.File{Path: "DEBIAN/" + name, Content: "#!/bin/sh\nset -e\n" + text}
 	}
-	add("Package: zz-watcher\nVersion: 1\nArchitecture: all\n",
+	add("Package: "+watcher+"\nVersion: 1\nArchitecture: all\n",
 		archivetest.File{Path: "DEBIAN/triggers", Content: "interest-noawait /srv/watched\n", Mode: 0o644},
 		archivetest.File{Path: "srv/watched/"},
 		script("postinst", `if [ "$1" = triggered ]; then for f in /srv/watched/*; do cp $f /srv/seen-${f##*/}; done; fi`))
@@ -160,7 +172,7 @@ chmod 600 /srv/kept-%[1]s
 		for file, who := range map[string]string{
 			"pre": a + " preinst install", "a": a + " postinst configure", "child": a + " postinst configure", "behind": a + " postinst configure", "dir": a + " postinst configure",
 			"b": b + " postinst configure", "shared": b + " postinst configure", "moved": b + " postinst configure", "perl": b + " postinst configure",
-			"link": b + " postinst configure", "kept": b + " postinst configure", "seen": "zz-watcher postinst triggered",
+			"link": b + " postinst configure", "kept": b + " postinst configure", "seen": watcher + " postinst triggered",
 		} {
 			want["srv/"+file+"-"+n] = who
 		}

@@ -67,6 +67,8 @@ type Turn struct {
 // Inputs are all that the trace rests on.
 type Inputs struct {
 	Root stage.Tree
+	// Boot is the tree of the boot set.
+	Boot stage.Tree
 	// Turns of the stages at the root tree, the last first.
 	Turns []Turn
 	// Lists are what the packages' .debs install.
@@ -87,7 +89,7 @@ func Stage(in Inputs, p Params) stage.Stage {
 		Name: "trace", Version: 1, Params: p,
 		Takes: "root tree, who changed what, what each .deb installs, boot parts, the medium's tree", Gives: "the origin of every file",
 		Inputs: []stage.Input{
-			{Name: "root", From: in.Root}, {Name: "lists", From: in.Lists}, {Name: "system", From: in.System}, {Name: "initrd", From: in.Initrd},
+			{Name: "root", From: in.Root}, {Name: "boot", From: in.Boot}, {Name: "lists", From: in.Lists}, {Name: "system", From: in.System}, {Name: "initrd", From: in.Initrd},
 			{Name: "bios", From: in.BIOS}, {Name: "efi", From: in.EFI}, {Name: "esp", From: in.ESP}, {Name: "mbr", From: in.MBR}, {Name: "medium", From: in.Medium},
 		},
 		Outputs: []stage.Output{{Name: Output, Kind: stage.KindSet}},
@@ -284,7 +286,13 @@ func (r *run) initrd(ctx context.Context) (err error) {
 }
 
 func (r *run) grub(context.Context) error {
-	for _, g := range []struct{ part, input string }{{trace.PartBIOS, "bios"}, {trace.PartEFI, "efi"}} {
+	for _, g := range []struct {
+		part, input string
+		files       []string
+	}{
+		{trace.PartBIOS, "bios", []string{"cdboot.img", "diskboot.img", "lzma_decompress.img", "kernel.img"}},
+		{trace.PartEFI, "efi", []string{"kernel.img"}},
+	} {
 		b, err := os.ReadFile(r.work.File(g.input))
 		if err != nil {
 			return err
@@ -293,11 +301,42 @@ func (r *run) grub(context.Context) error {
 		if err != nil {
 			return err
 		}
-		if err := r.part(g.part, r.tracer.GRUB(image, r.bootStage)); err != nil {
+		kernel, err := r.grubKernel(image, g.files)
+		if err != nil {
+			return err
+		}
+		if err := r.part(g.part, append(r.tracer.GRUB(image, r.bootStage), r.tracer.Around(kernel)...)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// grubKernel holds what of an image is not modules against the files of the boot
+// set that it is made from. What differs is of unknown origin.
+func (r *run) grubKernel(image *grubimage.Image, files []string) ([]trace.Placed, error) {
+	dir, err := r.work.View("boot")
+	if err != nil {
+		return nil, err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	var placed []trace.Placed
+	for _, name := range files {
+		b, rerr := root.ReadFile("usr/lib/grub/" + image.Platform + "/" + name)
+		if rerr != nil {
+			err = rerr
+			break
+		}
+		p := trace.Placed{Path: image.Platform + "/" + name}
+		if image.Verify(name, b) == nil {
+			p.Ref = artifact.Ref{Digest: artifact.HashBytes(b), Size: int64(len(b))}
+		}
+		placed = append(placed, p)
+	}
+	return placed, errors.Join(err, root.Close())
 }
 
 func (r *run) esp(context.Context) error {
