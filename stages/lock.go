@@ -39,6 +39,7 @@ type suite struct {
 	id       string
 	keyring  artifact.Ref
 	packages []archive.Package
+	sources  []archive.SourcePackage // where the config asks for them
 }
 
 // locking is a lock in the making.
@@ -66,6 +67,9 @@ func (s *Session) Lock(ctx context.Context) (_ *lockfile.Lock, err error) {
 	steps := []lockStep{{"archives", k.archives}, {"tools", k.tools}, {"solve", k.solve}}
 	if c.Base.IsImage() {
 		steps = append([]lockStep{{"base", k.openBase}}, steps...)
+	}
+	if c.Sources {
+		steps = append(steps, lockStep{"sources", k.sources})
 	}
 	for _, step := range steps {
 		k.tell(step.name, stage.StateRunning)
@@ -157,11 +161,15 @@ func (k *locking) resolve(ctx context.Context, a config.Archive, s *suite) error
 	s.Suite, err = k.client.ResolveSuite(ctx, archive.SuiteRequest{
 		Repository: a.Repo(), Suite: a.Suite, Components: a.Components, Architecture: k.lock.Architecture,
 		Keyring: keyring, Now: k.Now, IgnoreValidUntil: a.IgnoreValidUntil,
+		Sources: slices.Contains(k.sourceSuites(), s),
 	}, k.Store, k.bytes("archives"))
 	if err != nil {
 		return err
 	}
-	s.packages, err = s.Packages(k.Store)
+	if s.packages, err = s.Packages(k.Store); err != nil {
+		return err
+	}
+	s.sources, err = s.Sources(k.Store)
 	return err
 }
 
@@ -188,6 +196,9 @@ func (s *suite) locked() lockfile.Archive {
 	}
 	for _, i := range s.Indexes {
 		a.Indexes = append(a.Indexes, lockfile.Index{Ref: i.Ref, Component: i.Component})
+	}
+	for _, i := range s.SourceIndexes {
+		a.SourceIndexes = append(a.SourceIndexes, lockfile.Index{Ref: i.Ref, Component: i.Component})
 	}
 	return a
 }

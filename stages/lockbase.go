@@ -85,6 +85,11 @@ func readBase(dir string) (_ *baseSystem, err error) {
 	if b.packages, err = install.Installed(root); err != nil {
 		return nil, fmt.Errorf("base image: %w", err)
 	}
+	for _, id := range b.packages {
+		if err := lockfile.ValidateID(id); err != nil {
+			return nil, fmt.Errorf("base image: %w", err)
+		}
+	}
 	if b.sources, err = archive.ReadSources(dir); err != nil {
 		return nil, fmt.Errorf("base image: %w", err)
 	}

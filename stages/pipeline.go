@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/config"
 	"github.com/isotrace/isotrace/internal/lockfile"
 	"github.com/isotrace/isotrace/internal/stage"
@@ -81,7 +80,7 @@ func Pipeline(c *config.Config, l *lockfile.Lock, m *Materials, fetcher fetch.Fe
 	}, iso.Params{Volume: iso.Volume(c.Name, c.Release)})).File(iso.Output)
 
 	traced := g.Add(trace.Stage(trace.Inputs{
-		Root: root, Lists: lists, System: boots.File(kernel.Facts), Initrd: boots.File(kernel.Initrd),
+		Root: root, Boot: boot, Lists: lists, System: boots.File(kernel.Facts), Initrd: boots.File(kernel.Initrd),
 		BIOS: parts.File(bootparts.BIOS), EFI: parts.File(bootparts.EFI), ESP: parts.File(bootparts.ESP), MBR: parts.File(bootparts.MBR), Medium: tree,
 		Turns: []trace.Turn{
 			{Stage: "sanitise", Changes: sanitised.File(sanitise.Changes)}, {Stage: "customise", Changes: customised.File(customise.Changes)},
@@ -104,14 +103,7 @@ func ToolGraph(l *lockfile.Lock, use lockfile.Use, lock stage.Material, fetcher 
 func Items(l *lockfile.Lock) []fetch.Item {
 	var items []fetch.Item
 	for _, a := range l.Archives {
-		refs := []artifact.Ref{a.Release}
-		if a.Signature != nil {
-			refs = append(refs, *a.Signature)
-		}
-		for _, i := range a.Indexes {
-			refs = append(refs, i.Ref)
-		}
-		for _, r := range refs {
+		for _, r := range a.Files() {
 			items = append(items, fetch.Item{Set: fetch.Archives, Repository: a.Repository, Path: r.Path, Digest: r.Digest, Size: r.Size})
 		}
 	}
@@ -133,7 +125,25 @@ func Items(l *lockfile.Lock) []fetch.Item {
 	for _, p := range l.Boot {
 		items = append(items, item(l, fetch.Boot, p))
 	}
-	return append(items, toolItems(l, lockfile.UseBuild)...)
+	items = append(items, toolItems(l, lockfile.UseBuild)...)
+	return append(items, sourceItems(l)...)
+}
+
+// sourceItems are the files of the source packages, each once: two versions may
+// have the same upstream's.
+func sourceItems(l *lockfile.Lock) []fetch.Item {
+	var items []fetch.Item
+	seen := map[string]bool{}
+	for _, s := range l.Sources {
+		repository := l.ArchiveOf(s.Archive).Repository
+		for _, f := range s.Files {
+			if at := repository + "/" + f.Path; !seen[at] {
+				seen[at] = true
+				items = append(items, fetch.Item{Set: fetch.Sources, Repository: repository, Path: f.Path, Digest: f.Digest, Size: f.Size})
+			}
+		}
+	}
+	return items
 }
 
 func toolItems(l *lockfile.Lock, use lockfile.Use) []fetch.Item {

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -42,6 +43,10 @@ func helper(mode string, args []string) error {
 		}
 		if err := pivot(args[0]); err != nil {
 			return fmt.Errorf("make %s the root: %w", args[0], err)
+		}
+		runtime.LockOSThread() // the namespace is the thread's, which goes on as the program
+		if err := unix.Unshare(unix.CLONE_NEWUTS); err != nil {
+			return err
 		}
 		if err := unix.Sethostname([]byte("elsewhere")); err != nil {
 			return err

@@ -33,6 +33,9 @@ type Config struct {
 	Packages []Package `yaml:"packages,omitempty" json:"packages,omitempty"`
 	// Recommends also installs what the packages recommend.
 	Recommends bool `yaml:"recommends,omitempty" json:"recommends,omitempty"`
+	// Sources also locks and fetches the source packages of what is in the image
+	// and boots it, and puts them on a second medium, NAME-sources.iso.
+	Sources bool `yaml:"sources,omitempty" json:"sources,omitempty"`
 	// Remove are packages that are purged at the end.
 	Remove []string `yaml:"remove,omitempty" json:"remove,omitempty"`
 	// Preseed are files of debconf selections, read before packages are installed.

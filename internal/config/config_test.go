@@ -151,7 +151,7 @@ func TestIntent(t *testing.T) {
 		}
 	}
 	for _, other := range []string{
-		"packages: [a2]\n", "recommends: true\n", "boot: {memtest: false}\n", "live: casper\n", "epoch: \"2026-01-01T00:00:00Z\"\n",
+		"packages: [a2]\n", "recommends: true\n", "boot: {memtest: false}\n", "live: casper\n", "sources: true\n", "epoch: \"2026-01-01T00:00:00Z\"\n",
 		"archives: [{suite: x, components: [main], signed-by: k}]\n", "tools: {archives: [{suite: x, components: [main], signed-by: k}]}\n",
 	} {
 		if intent(other) == plain {

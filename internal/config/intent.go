@@ -29,7 +29,8 @@ func (c *Config) Intent() (artifact.Digest, error) {
 		Recommends   bool      `json:"recommends"`
 		Memtest      bool      `json:"memtest"`
 		Epoch        string    `json:"epoch"`
-	}{1, c.Architecture, c.Base, c.Archives, c.BootArchives(), c.ToolArchives(), c.Live, names, c.Recommends, c.Boot.WithMemtest(), c.Epoch})
+		Sources      bool      `json:"sources,omitempty"`
+	}{1, c.Architecture, c.Base, c.Archives, c.BootArchives(), c.ToolArchives(), c.Live, names, c.Recommends, c.Boot.WithMemtest(), c.Epoch, c.Sources})
 	if err != nil {
 		return "", fmt.Errorf("digest of the config: %w", err)
 	}

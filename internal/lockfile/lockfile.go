@@ -12,7 +12,6 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
-	"github.com/isotrace/isotrace/internal/archive"
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/config"
 	"github.com/isotrace/isotrace/internal/epoch"
@@ -43,6 +42,11 @@ type Lock struct {
 	Target []Package `yaml:"target"`
 	Boot   []Package `yaml:"boot"`
 	Tools  []Package `yaml:"tools"`
+	// Sources are what the packages of target and boot, and those of the base
+	// image, were built from, where the config asks for them; SourcesMissing are
+	// those that no archive has.
+	Sources        []Source        `yaml:"sources,omitempty"`
+	SourcesMissing []MissingSource `yaml:"sources-missing,omitempty"`
 }
 
 // Image is a base image.
@@ -82,6 +86,8 @@ type Archive struct {
 	Release   artifact.Ref  `yaml:"release"`
 	Signature *artifact.Ref `yaml:"signature,omitempty"`
 	Indexes   []Index       `yaml:"indexes"`
+	// SourceIndexes are there where the lock has sources.
+	SourceIndexes []Index `yaml:"source-indexes,omitempty"`
 }
 
 // Signer is a key that signed a Release file.
@@ -90,7 +96,7 @@ type Signer struct {
 	Key     string `yaml:"key"`     // fingerprint of the key or subkey that signed
 }
 
-// Index is a Packages index.
+// Index is a Packages or Sources index.
 type Index struct {
 	artifact.Ref `yaml:",inline"`
 	Component    string `yaml:"component"`
@@ -136,6 +142,7 @@ func (l *Lock) Encode() ([]byte, error) {
 	for _, set := range [][]Package{l.Target, l.Boot, l.Tools} {
 		slices.SortFunc(set, func(a, b Package) int { return strings.Compare(a.ID(), b.ID()) })
 	}
+	l.sortSources()
 	var b bytes.Buffer
 	b.WriteString(header)
 	enc := yaml.NewEncoder(&b)
@@ -191,114 +198,6 @@ func firstDifferentLine(a, b []byte) int {
 	return line
 }
 
-func (l *Lock) validate() error {
-	if err := l.Epoch.Validate(); err != nil {
-		return err
-	}
-	if err := l.Intent.Validate(); err != nil {
-		return fmt.Errorf("config: %w", err)
-	}
-	archives := map[string]bool{}
-	for _, a := range l.Archives {
-		if archives[a.ID] || a.ID != a.Repository+"/"+a.Suite {
-			return fmt.Errorf("archive %q: listed twice or misnamed", a.ID)
-		}
-		archives[a.ID] = true
-		refs := []artifact.Ref{a.Release}
-		if a.Signature != nil {
-			refs = append(refs, *a.Signature)
-		}
-		for _, i := range a.Indexes {
-			refs = append(refs, i.Ref)
-		}
-		for _, r := range refs {
-			if err := archive.ValidatePath(r.Path); err != nil {
-				return fmt.Errorf("archive %s: %w", a.ID, err)
-			}
-			if err := r.Digest.Validate(); err != nil {
-				return fmt.Errorf("archive %s: %s: %w", a.ID, r.Path, err)
-			}
-		}
-		if err := a.Keyring.Digest.Validate(); err != nil {
-			return fmt.Errorf("archive %s: keyring: %w", a.ID, err)
-		}
-	}
-	uses := map[string][]Use{"target": {UseBase, UseInstall, UseProof}, "boot": {UseBoot}, "tools": {UseBuild, UseEmulator}}
-	for _, set := range []struct {
-		name string
-		list []Package
-	}{{"target", l.Target}, {"boot", l.Boot}, {"tools", l.Tools}} {
-		for i, p := range set.list {
-			if err := p.validate(archives, uses[set.name]); err != nil {
-				return fmt.Errorf("%s: package %s: %w", set.name, p.Name, err)
-			}
-			if i > 0 && l.slot(set.list[i-1].Name, set.list[i-1].Architecture) == l.slot(p.Name, p.Architecture) {
-				return fmt.Errorf("%s: package %s: listed twice", set.name, p.Name)
-			}
-		}
-	}
-	if l.Image != nil {
-		for _, d := range l.Image.Blobs() {
-			if err := d.Digest.Validate(); err != nil {
-				return fmt.Errorf("image: %w", err)
-			}
-		}
-	}
-	return l.validateProofs()
-}
-
-// validateProofs: what proves a package of the base image is that package, and
-// nothing else. That the target set does not replace it is so because no package
-// stands in a set twice.
-func (l *Lock) validateProofs() error {
-	inBase := map[string]bool{}
-	if l.Image != nil {
-		for _, id := range l.Image.Packages {
-			inBase[id] = true
-		}
-	}
-	for _, p := range l.Target {
-		switch {
-		case !p.Is(UseProof):
-		case len(p.For) > 1:
-			return fmt.Errorf("target: package %s: is for proof, and for something else too", p.Name)
-		case !inBase[p.ID()]:
-			return fmt.Errorf("target: package %s: is for proof, but the base image does not have %s", p.Name, p.ID())
-		}
-	}
-	return nil
-}
-
-func (p Package) validate(archives map[string]bool, uses []Use) error {
-	if err := archive.ValidatePackageName(p.Name); err != nil {
-		return err
-	}
-	if err := archive.ValidateVersion(p.Version); err != nil {
-		return err
-	}
-	if err := archive.ValidatePath(p.Path); err != nil {
-		return err
-	}
-	if err := p.SHA256.Validate(); err != nil {
-		return err
-	}
-	if p.Size <= 0 {
-		return fmt.Errorf("size %d", p.Size)
-	}
-	if !archives[p.Archive] {
-		return fmt.Errorf("archive %q is not in the lock", p.Archive)
-	}
-	if len(p.For) == 0 {
-		return errors.New("does not say what it is for")
-	}
-	for _, u := range p.For {
-		if !slices.Contains(uses, u) {
-			return fmt.Errorf("is for %q, which its set is not", u)
-		}
-	}
-	return nil
-}
-
 // CheckConfig refuses a lock that does not belong to the config.
 func (l *Lock) CheckConfig(c *config.Config) error {
 	intent, err := c.Intent()
@@ -309,84 +208,8 @@ func (l *Lock) CheckConfig(c *config.Config) error {
 		return fault.New(fault.Usage, "run isotrace lock, look at what changes, and keep both",
 			"%s does not belong to %s: the config's base, archives or packages have changed since", FileName, config.FileName)
 	}
+	if without := l.WithoutSource(); c.Sources && len(without) > 0 {
+		return fault.New(fault.Usage, relock, "%s: does not tell where the source of %s is", FileName, without[0])
+	}
 	return nil
-}
-
-// ArchiveOf returns the archive of an ID. The lock was validated, so there is one.
-func (l *Lock) ArchiveOf(id string) Archive {
-	for _, a := range l.Archives {
-		if a.ID == id {
-			return a
-		}
-	}
-	return Archive{}
-}
-
-// Is tells whether the package has the use.
-func (p Package) Is(u Use) bool { return slices.Contains(p.For, u) }
-
-// Blobs are the parts of the image: its manifest, its config and its layers.
-func (i *Image) Blobs() []Blob {
-	return append([]Blob{i.Manifest, i.Config}, i.Layers...)
-}
-
-// Installed are the packages of the finished root tree, as NAME:ARCH=VERSION,
-// sorted: those of the target set, and those of the base image that they leave.
-func (l *Lock) Installed() []string {
-	var ids []string
-	replaced := map[string]bool{}
-	for _, p := range l.Target {
-		if !p.Is(UseProof) {
-			ids = append(ids, p.ID())
-			replaced[l.slot(p.Name, p.Architecture)] = true
-		}
-	}
-	if l.Image != nil {
-		for _, id := range l.Image.Packages {
-			if name, arch, _ := SplitID(id); !replaced[l.slot(name, arch)] {
-				ids = append(ids, id)
-			}
-		}
-	}
-	slices.Sort(ids)
-	return ids
-}
-
-// slot is what one package alone can have in a system: dpkg takes one for all
-// architectures as one for its own.
-func (l *Lock) slot(name, arch string) string {
-	if arch == "all" {
-		arch = l.Architecture
-	}
-	return name + ":" + arch
-}
-
-// SplitID takes NAME:ARCH=VERSION apart.
-func SplitID(id string) (name, arch, version string) {
-	name, version, _ = strings.Cut(id, "=")
-	name, arch, _ = strings.Cut(name, ":")
-	return name, arch, version
-}
-
-// Count is the number of packages of a set that are for one of the uses.
-func Count(set []Package, uses ...Use) int {
-	n := 0
-	for _, p := range set {
-		if slices.ContainsFunc(uses, p.Is) {
-			n++
-		}
-	}
-	return n
-}
-
-// Pin gives a package that the config asks for its locked version. What the
-// base image has, or what is no package's own name, stays as it is.
-func (l *Lock) Pin(name string) string {
-	name, _, _ = strings.Cut(name, "=")
-	for _, p := range l.Target {
-		if p.Name == name && !p.Is(UseProof) {
-			return name + "=" + p.Version
-		}
-	}
-	return name
 }

@@ -26,18 +26,33 @@ func sample() *Lock {
 			Manifest: Blob{"application/vnd.oci.image.manifest.v1+json", digest("1"), 1},
 			Config:   Blob{"application/vnd.oci.image.config.v1+json", digest("2"), 2},
 			Layers:   []Blob{{"application/vnd.oci.image.layer.v1.tar+gzip", digest("3"), 3}},
-			Packages: []string{"base-files:amd64=1", "zsh:amd64=1"},
+			Packages: []string{"base-files:amd64=1", "left:all=1", "zsh:amd64=1"},
 		},
 		Archives: []Archive{{
 			ID: "debian/stable", Repository: "debian", Suite: "stable", Codename: "trixie", Date: "2026-01-01T00:00:00Z",
-			Keyring: artifact.Ref{Path: "k.asc", Digest: digest("b"), Size: 5},
-			Signers: []Signer{{"AA", "BB"}},
-			Release: artifact.Ref{Path: "dists/stable/InRelease", Digest: digest("c"), Size: 6},
-			Indexes: []Index{{artifact.Ref{Path: "dists/stable/main/binary-amd64/Packages.xz", Digest: digest("d"), Size: 7}, "main"}},
+			Keyring:       artifact.Ref{Path: "k.asc", Digest: digest("b"), Size: 5},
+			Signers:       []Signer{{"AA", "BB"}},
+			Release:       artifact.Ref{Path: "dists/stable/InRelease", Digest: digest("c"), Size: 6},
+			Indexes:       []Index{{artifact.Ref{Path: "dists/stable/main/binary-amd64/Packages.xz", Digest: digest("d"), Size: 7}, "main"}},
+			SourceIndexes: []Index{{artifact.Ref{Path: "dists/stable/main/source/Sources.xz", Digest: digest("e"), Size: 8}, "main"}},
 		}},
 		Target: []Package{pkg("zsh", "2", UseInstall), pkg("base-files", "1", UseProof), pkg("apt", "1", UseInstall)},
 		Boot:   []Package{pkg("grub-pc-bin", "1", UseBoot)},
 		Tools:  []Package{pkg("xorriso", "1", UseBuild), pkg("libc6", "1", UseBuild, UseEmulator)},
+		Sources: []Source{
+			source("zsh", "2", "zsh:amd64=2"), source("apt", "1", "zsh:amd64=2", "apt:amd64=1"), source("base-files", "1", "base-files:amd64=1"),
+		},
+		SourcesMissing: []MissingSource{{"old", "7", []string{"left:all=1"}}, {"grub-pc-bin", "1", []string{"grub-pc-bin:amd64=1"}}},
+	}
+}
+
+func source(name, version string, users ...string) Source {
+	return Source{
+		Name: name, Version: version, Archive: "debian/stable", For: users,
+		Files: []artifact.Ref{
+			{Path: "pool/" + name + ".orig.tar.xz", Digest: artifact.HashBytes([]byte(name + " orig")), Size: 3},
+			{Path: "pool/" + name + ".dsc", Digest: artifact.HashBytes([]byte(name + " dsc")), Size: 0},
+		},
 	}
 }
 
@@ -60,8 +75,14 @@ func TestRoundTrip(t *testing.T) {
 	if l.Target[0].Name != "apt" || l.Tools[0].Name != "libc6" {
 		t.Error("packages are not sorted")
 	}
-	if have := strings.Join(l.Installed(), " "); have != "apt:amd64=1 base-files:amd64=1 zsh:amd64=2" {
+	if have := strings.Join(l.Installed(), " "); have != "apt:amd64=1 base-files:amd64=1 left:all=1 zsh:amd64=2" {
 		t.Errorf("installed: %s", have)
+	}
+	if l.Sources[0].Name != "apt" || l.Sources[0].For[0] != "apt:amd64=1" || l.Sources[0].Files[0].Path != "pool/apt.dsc" || l.SourcesMissing[0].Name != "grub-pc-bin" {
+		t.Error("sources are not sorted")
+	}
+	if files := l.Archives[0].Files(); len(files) != 3 || files[2].Path != "dists/stable/main/source/Sources.xz" {
+		t.Errorf("the archive's files: %v", files)
 	}
 	if Count(l.Target, UseProof) != 1 || Count(l.Target, UseBase, UseInstall) != 2 {
 		t.Error("counts")
@@ -127,6 +148,24 @@ func TestDecodeRefuses(t *testing.T) {
 		{"- base-files:amd64=1", "- base-files:amd64=2", "the base image does not have base-files:amd64=1"},
 		{"name: zsh\n", "name: base-files\n", "base-files: listed twice"},
 		{"name: zsh\n    version: \"2\"\n    architecture: amd64", "name: base-files\n    version: \"2\"\n    architecture: all", "base-files: listed twice"},
+		{"- left:all=1\n", "- left=1\n", `image: package "left=1": architecture`},
+		{"- left:all=1\n", "- \"le\\eft:all=1\"\n", "image: package"},
+		{"path: dists/stable/main/source/Sources.xz", "path: /dists/stable/main/source/Sources.xz", "archive debian/stable: path"},
+		{"path: pool/apt.dsc", "path: ../apt.dsc", "sources: apt: path"},
+		{"path: pool/apt.dsc", "path: pool/apt.txt", "sources: apt: want one .dsc, have 0"},
+		{"path: pool/apt.orig.tar.xz", "path: pool/apt.dsc", "sources: apt: pool/apt.dsc: listed twice"},
+		{"path: pool/zsh.orig.tar.xz", "path: pool/apt.orig.tar.xz", "sources: zsh: pool/apt.orig.tar.xz: another source package has it with other content"},
+		{"name: apt\n    version: \"1\"\n    archive", "name: a/t\n    version: \"1\"\n    archive", "sources: a/t: "},
+		{"name: apt\n    version: \"1\"\n    archive", "name: apt\n    version: \"-\"\n    archive", "sources: apt: "},
+		{"name: apt\n    version: \"1\"\n    archive", "name: apt\n    version: \"2\"\n    archive", "sources: there is none of apt:amd64=1"},
+		{"name: apt\n    version: \"1\"\n    archive: debian/stable", "name: apt\n    version: \"1\"\n    archive: debian/sid", `archive "debian/sid" is not in the lock`},
+		{"name: apt\n    version: \"1\"\n    archive", "name: base-files\n    version: \"1\"\n    archive", "sources: base-files: listed twice"},
+		{"for:\n      - apt:amd64=1\n", "for:\n      - apt:amd64=2\n", `sources: apt: is for "apt:amd64=2", which is neither in the image`},
+		{"for:\n      - apt:amd64=1\n      - zsh:amd64=2\n", "for: []\n", "sources: apt: does not say what it is for"},
+		{"for:\n      - apt:amd64=1\n      - zsh:amd64=2\n", "for:\n      - zsh:amd64=2\n      - zsh:amd64=2\n", "sources: apt: is for zsh:amd64=2 twice"},
+		{"for:\n      - apt:amd64=1\n      - zsh:amd64=2\n", "for:\n      - xorriso:amd64=1\n", "which is neither in the image"}, // a tool
+		{"name: old\n    version: \"7\"", "name: apt\n    version: \"1\"", "sources-missing: apt: listed twice"},
+		{"  - name: old\n    version: \"7\"\n    for:\n      - left:all=1\n", "", "sources: there is none of left:all=1"},
 		{"path: dists/stable/InRelease", "path: dists/../../x", "debian/stable"},
 	} {
 		changed := strings.Replace(string(text), c.old, c.with, 1)
@@ -165,6 +204,17 @@ func TestCheckConfig(t *testing.T) {
 	}
 	if err := l.CheckConfig(parse("packages: [sudo]\n")); err == nil {
 		t.Error("a drifted config was taken")
+	}
+	c = parse("sources: true\n")
+	if l.Intent, err = c.Intent(); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.CheckConfig(c); err != nil {
+		t.Error(err)
+	}
+	l.Sources = l.Sources[:1]
+	if err := l.CheckConfig(c); err == nil || !strings.Contains(err.Error(), "where the source of apt:amd64=1 is") {
+		t.Errorf("a lock without sources: %v", err)
 	}
 }
 

@@ -32,6 +32,7 @@ const (
 	Proof    = "proof"    // the .debs of packages that came with the base image
 	Boot     = "boot"     // packages that boot it
 	Tools    = "tools"    // packages that build it
+	Sources  = "sources"  // source packages of what is in the image and boots it
 )
 
 // ImageRepository stands for the base image in the items.
@@ -42,10 +43,10 @@ const ImageRepository = "image"
 func Stage(lock stage.Material, items []Item, fetch Fetcher) stage.Stage {
 	s := stage.Stage{
 		Name: "fetch", Version: 2, Params: items,
-		Takes: "lock", Gives: ".debs, base image and signed indexes, each checked by digest",
+		Takes: "lock", Gives: ".debs, sources, base image and signed indexes, each checked by digest",
 		Materials: []stage.Material{lock},
 	}
-	for _, name := range []string{Archives, Base, Target, Proof, Boot, Tools} {
+	for _, name := range []string{Archives, Base, Target, Proof, Boot, Tools, Sources} {
 		s.Outputs = append(s.Outputs, stage.Output{Name: name, Kind: stage.KindSet})
 	}
 	s.Run = func(ctx context.Context, w *stage.Work) error {
