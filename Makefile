@@ -34,6 +34,8 @@ fuzz: ## each fuzz target for a while
 
 bench: build ## times and memory of the main jobs, into build/bench.txt
 	$(GO) run ./internal/bench -binary $(OUT)/isotrace -example examples/rescue -out $(OUT)/bench.txt
+	@# One path among 100,000, from opening the evidence on.
+	$(GO) test -run '^$$' -bench Tracing ./provenance | tee -a $(OUT)/bench.txt
 
 docs: ## what is generated from the code
 	$(GO) test ./internal/config ./stages -run 'TestSchema|TestPipelineDoc' -update

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path"
+	"path/filepath"
 	"strings"
 
 	"github.com/isotrace/isotrace/internal/artifact"
@@ -28,25 +29,38 @@ func (v *verification) readDigest(name string, want artifact.Digest, limit int64
 }
 
 func (v *verification) checkImage(context.Context) (string, []Problem, error) {
-	digest, size, err := artifact.HashFile(v.image)
-	if errors.Is(err, os.ErrNotExist) {
-		return "", []Problem{{v.ImageName(), "is missing"}}, nil
-	}
-	if err != nil {
-		return "", nil, err
-	}
-	v.iso = digest
 	var problems []Problem
-	if want := v.made[recordISO]; digest != want {
-		problems = append(problems, Problem{v.ImageName(), fmt.Sprintf("its SHA-256 is %s, the stage iso gave %s", digest, want)})
-	}
-	text, err := v.read(Sums, 64<<20)
-	if err == nil {
-		if sums, err := parseSums(text); err == nil && sums["../"+v.ImageName()] != digest {
-			problems = append(problems, Problem{v.ImageName(), "its SHA-256 is not the one in " + Sums})
+	var found []string
+	sums := map[string]artifact.Digest{}
+	if text, err := v.read(Sums, 64<<20); err == nil {
+		if sums, err = parseSums(text); err != nil {
+			sums = nil // the evidence check has said so
 		}
 	}
-	return fmt.Sprintf("%s, %d bytes, sha256 %s", v.ImageName(), size, digest), problems, nil
+	images := v.images()
+	for _, name := range sortedKeys(images) {
+		digest, size, err := artifact.HashFile(filepath.Join(filepath.Dir(v.image), name))
+		if errors.Is(err, os.ErrNotExist) {
+			problems = append(problems, Problem{name, "is missing"})
+			continue
+		}
+		if err != nil {
+			return "", nil, err
+		}
+		if name == v.ImageName() {
+			v.iso = digest
+		}
+		record := images[name]
+		if want := v.made[record]; digest != want {
+			maker, _, _ := strings.Cut(record, "/")
+			problems = append(problems, Problem{name, fmt.Sprintf("its SHA-256 is %s, the stage %s gave %s", digest, maker, want)})
+		}
+		if sums != nil && sums["../"+name] != digest {
+			problems = append(problems, Problem{name, "its SHA-256 is not the one in " + Sums})
+		}
+		found = append(found, fmt.Sprintf("%s, %d bytes, sha256 %s", name, size, digest))
+	}
+	return strings.Join(found, "; "), problems, nil
 }
 
 // mediumTree returns the files that the medium must hold.

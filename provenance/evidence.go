@@ -39,7 +39,9 @@ const (
 	mediumStage    = "livetree"
 	isoStage       = "iso"
 	traceStage     = "trace"
+	sourcesStage   = "sourceiso"
 	recordISO      = "iso/iso"
+	recordSources  = "sourceiso/iso"
 	recordMedium   = "livetree/tree/"
 	recordESP      = "bootparts/efiboot.img"
 	recordProject  = "project/"
@@ -154,13 +156,28 @@ func OpenBundle(dir string) (*Bundle, error) {
 	if b.Lock, err = lockfile.Decode(lockfile.FileName, b.lockText); err != nil {
 		return nil, refused(err)
 	}
-	b.image = filepath.Join(dir, b.Config.Name+".iso")
+	b.image = filepath.Join(dir, ImageName(b.Config))
 	return b, nil
 }
 
 // refused is an error about the evidence: not about how verify was called.
 func refused(err error) error {
 	return fault.New(fault.Refused, "the evidence is not as isotrace build left it", "%s: %w", EvidenceDir, err)
+}
+
+// ImageName is the file name of a project's image.
+func ImageName(c *config.Config) string { return c.Name + ".iso" }
+
+// SourcesName is the file name of the ISO of its source packages.
+func SourcesName(c *config.Config) string { return c.Name + "-sources.iso" }
+
+// images are the files beside the evidence, by name, and what links call them.
+func (b *Bundle) images() map[string]string {
+	images := map[string]string{ImageName(b.Config): recordISO}
+	if b.Config.Sources {
+		images[SourcesName(b.Config)] = recordSources
+	}
+	return images
 }
 
 // ImageName is the image's file name.

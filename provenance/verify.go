@@ -193,10 +193,13 @@ func (v *verification) evidence(context.Context) (string, []Problem, error) {
 		return "", append(problems, Problem{EvidenceDir, err.Error()}), nil
 	}
 	v.files = have
-	image := "../" + v.ImageName()
+	images := map[string]bool{}
+	for name := range v.images() {
+		images["../"+name] = true
+	}
 	for _, name := range sortedKeys(want) {
 		switch d, ok := have[name]; {
-		case name == image:
+		case images[name]:
 		case !ok:
 			problems = append(problems, Problem{name, "is missing"})
 		case d != want[name]:
@@ -208,8 +211,10 @@ func (v *verification) evidence(context.Context) (string, []Problem, error) {
 			problems = append(problems, Problem{name, "is not in " + Sums})
 		}
 	}
-	if _, ok := want[image]; !ok {
-		problems = append(problems, Problem{Sums, "does not name the image " + v.ImageName()})
+	for _, image := range sortedKeys(images) {
+		if _, ok := want[image]; !ok {
+			problems = append(problems, Problem{Sums, "does not name the image " + strings.TrimPrefix(image, "../")})
+		}
 	}
 	return fmt.Sprintf("%d files match %s, signed by %.8s", len(have), Sums, v.key.KeyID()), problems, nil
 }
@@ -287,6 +292,9 @@ func (v *verification) chain(context.Context) (string, []Problem, error) {
 	}
 	follow(isoStage)
 	follow(traceStage)
+	if v.Config.Sources {
+		follow(sourcesStage)
+	}
 	for _, name := range sortedKeys(v.links) {
 		if !seen[name] {
 			problems = append(problems, Problem{LinkName(name, v.key.KeyID()), "the image does not rest on this stage"})

@@ -5,23 +5,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/baseimage"
-	"github.com/isotrace/isotrace/internal/config"
 	"github.com/isotrace/isotrace/internal/fault"
 	"github.com/isotrace/isotrace/internal/lockfile"
 	"github.com/isotrace/isotrace/internal/stage"
 	"github.com/isotrace/isotrace/provenance"
 	"github.com/isotrace/isotrace/stages/fetch"
-	"github.com/isotrace/isotrace/stages/trace"
 )
 
 // Built is what a build left in its output folder.
@@ -29,6 +23,8 @@ type Built struct {
 	ISO    string          `json:"iso"` // path
 	Digest artifact.Digest `json:"sha256"`
 	Size   int64           `json:"size"`
+	// Sources is the path of the ISO of the source packages, where there is one.
+	Sources string `json:"sources,omitempty"`
 	// Results of the stages, by name.
 	Results map[string]stage.Result `json:"-"`
 	Checks  provenance.Result       `json:"-"`
@@ -57,7 +53,7 @@ func (s *Session) Build(ctx context.Context, out string, signer *provenance.Sign
 	runner := &stage.Runner{
 		Store: s.Store, Epoch: p.Lock.Epoch, Recorder: provenance.Recorder{Signer: signer}, Progress: s.Progress, Journal: s.Journal,
 	}
-	results, err := runner.Run(ctx, g, products.ISO, products.Trace)
+	results, err := runner.Run(ctx, g, products.Goals()...)
 	if err != nil {
 		return nil, err
 	}
@@ -94,8 +90,11 @@ func (s *Session) Build(ctx context.Context, out string, signer *provenance.Sign
 	if err := s.rememberHeld(b.Checks); err != nil {
 		return nil, err
 	}
-	b.ISO = filepath.Join(out, p.Config.Name+".iso")
-	return b, publish(draft, out, p.Config.Name+".iso")
+	b.ISO = filepath.Join(out, provenance.ImageName(p.Config))
+	if p.Config.Sources {
+		b.Sources = filepath.Join(out, provenance.SourcesName(p.Config))
+	}
+	return b, publish(draft, out, provenance.ImageName(p.Config), provenance.SourcesName(p.Config))
 }
 
 // fetch makes the archives' client only when something is to be fetched: a
@@ -201,121 +200,6 @@ func Fetched(l *lockfile.Lock) map[string]artifact.Digest {
 		want["fetch/"+it.Set+"/"+it.Repository+"/"+it.Path] = it.Digest
 	}
 	return want
-}
-
-// writeDraft lays out the image and its evidence.
-func (s *Session) writeDraft(draft string, signer *provenance.Signer, b *Built) error {
-	p := s.Project
-	name := p.Config.Name + ".iso"
-	iso := b.Results["iso"].Outputs["iso"].File
-	b.Digest, b.Size = iso.Digest, iso.Size
-	// The image shares its bytes with the store where it can: it is read-only in
-	// both, and a store that was tampered with is found out.
-	image := filepath.Join(draft, name)
-	if os.Link(s.Store.Path(iso.Digest), image) != nil {
-		if err := copyFile(s.Store.Path(iso.Digest), image); err != nil {
-			return err
-		}
-	}
-	evidence := filepath.Join(draft, provenance.EvidenceDir)
-	copies := map[string]string{} // of stored content, by path
-	texts := map[string][]byte{
-		config.FileName: p.ConfigText, lockfile.FileName: p.LockText, provenance.BuilderKey: signer.Public().PEM,
-	}
-	for stageName, r := range b.Results {
-		texts[filepath.Join(provenance.LinksDir, provenance.LinkName(stageName, signer.Public().KeyID()))] = r.Link
-		for output, o := range r.Outputs {
-			if o.Tree != nil {
-				copies[filepath.Join(provenance.ManifestDir, stageName, output+".mtree")] = s.Store.Path(o.Tree.Manifest.Digest)
-			}
-		}
-	}
-	for _, ref := range b.Results["fetch"].Outputs[fetch.Archives].Set {
-		copies[filepath.Join(provenance.ArchivesDir, ref.Path)] = s.Store.Path(ref.Digest)
-	}
-	for _, ref := range b.Results["trace"].Outputs[trace.Output].Set {
-		copies[filepath.Join(provenance.TraceDir, ref.Path)] = s.Store.Path(ref.Digest)
-	}
-	for _, a := range p.Lock.Archives {
-		copies[provenance.KeyringName(a.Keyring.Digest)] = s.Store.Path(a.Keyring.Digest)
-	}
-	for to, from := range copies {
-		at := filepath.Join(evidence, to)
-		if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
-			return err
-		}
-		if err := copyFile(from, at); err != nil {
-			return err
-		}
-	}
-	for to, text := range texts {
-		at := filepath.Join(evidence, to)
-		if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
-			return err
-		}
-		if err := artifact.WriteBytes(at, 0o644, text); err != nil {
-			return err
-		}
-	}
-	return provenance.WriteSums(evidence, []artifact.Ref{{Path: name, Digest: iso.Digest}}, signer)
-}
-
-// copyFile copies within the kernel, sharing blocks where the file system can.
-func copyFile(from, to string) (err error) {
-	in, err := os.Open(from)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, in.Close()) }()
-	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, out.Close()) }()
-	if unix.IoctlFileClone(int(out.Fd()), int(in.Fd())) != nil {
-		if _, err := io.Copy(out, in); err != nil {
-			return err
-		}
-	}
-	return out.Sync()
-}
-
-// draftPrefix marks folders that a build has not finished.
-const draftPrefix = ".isotrace-draft-"
-
-// sweep removes what a killed build has left in the output folder.
-func sweep(out string) error {
-	entries, err := os.ReadDir(out)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), draftPrefix) {
-			if err := os.RemoveAll(filepath.Join(out, e.Name())); err != nil {
-				return fmt.Errorf("remove what an earlier build left: %w", err)
-			}
-		}
-	}
-	return nil
-}
-
-// publish moves a verified draft into place. The image goes last: whoever finds
-// it finds its evidence. Between the steps there is no image at all.
-func publish(draft, out, iso string) error {
-	if err := os.Remove(filepath.Join(out, iso)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	old := filepath.Join(out, provenance.EvidenceDir)
-	if err := os.Rename(old, filepath.Join(draft, "old")); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := os.Rename(filepath.Join(draft, provenance.EvidenceDir), old); err != nil {
-		return err
-	}
-	if err := os.Rename(filepath.Join(draft, iso), filepath.Join(out, iso)); err != nil {
-		return err
-	}
-	return artifact.SyncDir(out)
 }
 
 // held is the note that a check of provenance.Verify held for some content,

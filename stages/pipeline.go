@@ -21,6 +21,7 @@ import (
 	"github.com/isotrace/isotrace/stages/livetree"
 	"github.com/isotrace/isotrace/stages/manifest"
 	"github.com/isotrace/isotrace/stages/sanitise"
+	"github.com/isotrace/isotrace/stages/sourceiso"
 	"github.com/isotrace/isotrace/stages/squashfs"
 	"github.com/isotrace/isotrace/stages/toolbox"
 	"github.com/isotrace/isotrace/stages/trace"
@@ -31,8 +32,19 @@ type Products struct {
 	ISO stage.File
 	// Trace says where each file of the image came from.
 	Trace stage.Set
+	// Sources is the ISO of the source packages; nil where the config wants none.
+	Sources *stage.File
 	// Base is the tree that packages are added to, Root the one in the squashfs.
 	Base, Root stage.Tree
+}
+
+// Goals are all that a build makes for people.
+func (p Products) Goals() []stage.Handle {
+	goals := []stage.Handle{p.ISO, p.Trace}
+	if p.Sources != nil {
+		goals = append(goals, *p.Sources)
+	}
+	return goals
 }
 
 // Pipeline is the graph from a lock to its products.
@@ -43,7 +55,7 @@ func Pipeline(c *config.Config, l *lockfile.Lock, m *Materials, fetcher fetch.Fe
 	tools := g.Add(toolbox.Stage(fetched.Set(fetch.Tools))).Tree("tools")
 	boot := g.Add(toolbox.BootStage(fetched.Set(fetch.Boot))).Tree("boot")
 
-	debs := []stage.Set{fetched.Set(fetch.Target), fetched.Set(fetch.Boot)}
+	debs := []stage.Set{fetched.Set(fetch.Target), fetched.Set(fetch.Boot), fetched.Set(fetch.Proof)}
 	first := base.Bootstrap(fetched.Set(fetch.Base))
 	if l.Image != nil {
 		first = base.Image(fetched.Set(fetch.Base), l.Image.Manifest.Digest)
@@ -89,7 +101,12 @@ func Pipeline(c *config.Config, l *lockfile.Lock, m *Materials, fetcher fetch.Fe
 		Products: append([]stage.File{squash, parts.File(bootparts.BIOS), parts.File(bootparts.EFI)}, slices.Collect(maps.Values(live.Manifests))...),
 	}, traceParams(c, l, m))).Set(trace.Output)
 
-	return g, Products{ISO: image, Trace: traced, Base: minimal.Tree("root"), Root: root}
+	var sources *stage.File
+	if c.Sources {
+		made := g.Add(sourceiso.Stage(tools, fetched.Set(fetch.Sources), sourceiso.Params{Volume: iso.Volume(c.Name+"-src", c.Release)})).File(sourceiso.Output)
+		sources = &made
+	}
+	return g, Products{ISO: image, Sources: sources, Trace: traced, Base: minimal.Tree("root"), Root: root}
 }
 
 // ToolGraph is the part of the pipeline that unpacks the tools of one use.
@@ -206,7 +223,7 @@ type About struct {
 
 // List describes the pipeline, in order.
 func List() []About {
-	c, err := config.Parse("starter", []byte(config.Starter("live", "trixie")))
+	c, err := config.Parse("starter", []byte(config.Starter("live", "trixie")+"sources: true\n"))
 	if err != nil {
 		panic(err) // the starter is ours, and a test parses it
 	}

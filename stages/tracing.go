@@ -75,10 +75,16 @@ func isFile(entry string) bool {
 }
 
 func tracePackage(l *lockfile.Lock, set string, p lockfile.Package) trace.Package {
+	var source []artifact.Ref
+	for _, s := range l.Sources {
+		if s.Name == p.Source && s.Version == p.SourceVersion && slices.Contains(s.For, p.ID()) {
+			source = s.Files
+		}
+	}
 	return trace.Package{
 		Package: traces.Package{
 			Name: p.Name, Architecture: p.Architecture, Version: p.Version, Source: p.Source, SourceVersion: p.SourceVersion,
-			Set: set, Origin: traces.Archive, Archive: p.Archive, Path: p.Path, Size: p.Size, SHA256: p.SHA256, Why: p.Why,
+			Set: set, Origin: traces.Archive, Archive: p.Archive, Path: p.Path, Size: p.Size, SHA256: p.SHA256, Why: p.Why, SourceFiles: source,
 		},
 		List: l.ArchiveOf(p.Archive).Repository + "/" + p.Path + contents.Suffix,
 	}

@@ -83,8 +83,9 @@ func attribute(dir, store, debs, to string) error {
 			Inputs:  []stage.Input{{Name: "root", From: p.Base}},
 			Outputs: []stage.Output{{Name: "root", Kind: stage.KindTree}, {Name: "changes", Kind: stage.KindFile}},
 		}
-		install := []string{"dpkg", "--force-unsafe-io", "--install"}
-		var runs [][]string // who watches is there before those who are watched
+		// Who watches is there before those who are watched.
+		first := []string{"dpkg", "--force-unsafe-io", "--install"}
+		then := slices.Clone(first)
 		for _, f := range files {
 			b, err := os.ReadFile(f)
 			if err != nil {
@@ -98,18 +99,17 @@ func attribute(dir, store, debs, to string) error {
 			s.Materials = append(s.Materials, stage.Material{Ref: ref})
 			at := "/run/isotrace/in/material/" + ref.Path
 			if strings.HasPrefix(ref.Path, watcher) {
-				runs = append(runs, append(slices.Clone(install), at))
+				first = append(first, at)
 			} else {
-				install = append(install, at)
+				then = append(then, at)
 			}
 		}
-		runs = append(runs, install)
 		s.Run = func(ctx context.Context, w *stage.Work) error {
 			w.Log = os.Stderr
 			if _, err := w.CopyTree("root", "root"); err != nil {
 				return err
 			}
-			for _, argv := range runs {
+			for _, argv := range [][]string{first, then} {
 				if err := w.RunPackages(ctx, "root", tool.New(argv...)); err != nil {
 					return err
 				}

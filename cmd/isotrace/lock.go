@@ -69,7 +69,7 @@ func (a *app) writeLock(ctx context.Context, s *stages.Session) (*lockfile.Lock,
 func summary(l *lockfile.Lock) map[string]any {
 	return map[string]any{
 		"config": l.Intent, "epoch": l.Epoch, "target": installed(l), "boot": len(l.Boot), "tools": len(l.Tools),
-		"proof": lockfile.Count(l.Target, lockfile.UseProof),
+		"proof": lockfile.Count(l.Target, lockfile.UseProof), "sources": len(l.Sources), "sources-missing": len(l.SourcesMissing),
 	}
 }
 
@@ -82,6 +82,12 @@ func besides(l *lockfile.Lock) string {
 	var b strings.Builder
 	if n := lockfile.Count(l.Target, lockfile.UseProof); n > 0 {
 		fmt.Fprintf(&b, "; the .debs of %d of the base image's %d packages", n, len(l.Image.Packages))
+	}
+	if n := len(l.Sources); n > 0 {
+		fmt.Fprintf(&b, "; %d source packages", n)
+	}
+	if n := len(l.SourcesMissing); n > 0 {
+		fmt.Fprintf(&b, "; %d source packages are in no archive", n)
 	}
 	return b.String()
 }

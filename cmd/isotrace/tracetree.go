@@ -152,6 +152,13 @@ func packageTree(c *provenance.PackageChain) *node {
 	if c.Why != "" {
 		n.add(&node{text: "why: " + c.Why})
 	}
+	if len(c.SourceFiles) > 0 {
+		source := &node{text: fmt.Sprintf("source %s %s, %d files", c.Source, c.SourceVersion, len(c.SourceFiles))}
+		for _, f := range c.SourceFiles {
+			source.add(&node{text: fmt.Sprintf("%s  sha256:%s", f.Path, f.Digest)})
+		}
+		n.add(source)
+	}
 	if c.Package.Origin == trace.Base {
 		return n.add(&node{text: "came with the base image; its .deb is not at hand"})
 	}

@@ -71,6 +71,7 @@ func run(binary, example, out string, runs int) (err error) {
 		{"unchanged rebuild", runs, []string{"build"}, nil},
 		{"changed boot menu", runs, []string{"build"}, b.changeMenu},
 		{"verify", runs, []string{"verify", built}, nil},
+		{"trace of one path", runs, []string{"trace", built, "/usr/bin/ls"}, nil},
 		{"lock", min(runs, 3), []string{"lock"}, nil},
 	}
 	var text strings.Builder

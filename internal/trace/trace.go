@@ -105,7 +105,8 @@ type Package struct {
 	Asked []string `json:"asked,omitempty"`
 	// Requirements are those that it serves, itself or for another package.
 	Requirements []Serves `json:"requirements,omitempty"`
-	Licence      string   `json:"licence,omitempty"`
+	// SourceFiles are the .dsc and what it names, where sources are locked.
+	SourceFiles []artifact.Ref `json:"source-files,omitempty"`
 }
 
 // ID is NAME:ARCH=VERSION.

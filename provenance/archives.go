@@ -1,0 +1,199 @@
+package provenance
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/isotrace/isotrace/internal/archive"
+	"github.com/isotrace/isotrace/internal/artifact"
+	"github.com/isotrace/isotrace/internal/lockfile"
+)
+
+// archives checks the ground that everything stands on: package and source in
+// index, index in Release file, Release file signed. Signatures are judged as of
+// the Release file's own date: a key that has expired since does not undo them.
+func (v *verification) archives(ctx context.Context) (string, []Problem, error) {
+	count := fmt.Sprintf("%d packages", len(v.Lock.Target)+len(v.Lock.Boot)+len(v.Lock.Tools))
+	if len(v.Lock.Sources) > 0 {
+		count += fmt.Sprintf(" and %d source packages", len(v.Lock.Sources))
+	}
+	what := fmt.Sprintf("%s in the indexes of %d suites, signed by their archives' keys", count, len(v.Lock.Archives))
+	if n := len(v.Lock.SourcesMissing); n > 0 {
+		what += fmt.Sprintf("; %d source packages are in none", n)
+	}
+	problems := v.archiveFiles()
+	if len(problems) > 0 {
+		return "", bounded(problems), nil
+	}
+	name, known := v.known("archives", artifact.HashBytes(v.lockText))
+	if known {
+		return what, nil, nil
+	}
+	listed := map[string]*listing{}
+	for _, a := range v.Lock.Archives {
+		if ctx.Err() != nil {
+			return "", nil, context.Cause(ctx)
+		}
+		l, err := v.archive(a)
+		if err != nil {
+			problems = append(problems, Problem{a.ID, err.Error()})
+			continue
+		}
+		listed[a.ID] = l
+	}
+	for _, p := range slices.Concat(v.Lock.Target, v.Lock.Boot, v.Lock.Tools) {
+		if l := listed[p.Archive]; l != nil { // else it is reported above
+			problems = append(problems, l.checkPackage(p)...)
+		}
+	}
+	for _, s := range v.Lock.Sources {
+		if l := listed[s.Archive]; l != nil {
+			problems = append(problems, l.checkSource(s)...)
+		}
+	}
+	for _, m := range v.Lock.SourcesMissing {
+		for _, a := range v.Lock.Archives {
+			if l := listed[a.ID]; l != nil && len(l.sources[m.ID()]) > 0 {
+				problems = append(problems, Problem{m.ID(), "is missing, the lock says, but is in a Sources index of " + a.ID})
+			}
+		}
+	}
+	v.hold(name, problems)
+	return what, bounded(problems), nil
+}
+
+// listing is what the signed indexes of a suite list.
+type listing struct {
+	packages map[artifact.Digest]archive.Package
+	sources  map[string][]archive.SourcePackage // by name and version
+}
+
+func (l *listing) checkPackage(p lockfile.Package) []Problem {
+	have, ok := l.packages[p.SHA256]
+	switch {
+	case !ok:
+		return []Problem{{p.ID(), "is in no index of " + p.Archive}}
+	case have.Name != p.Name || have.Version != p.Version || have.Architecture != p.Architecture || have.Filename != p.Path || have.Size != p.Size || have.Source != p.Source || have.SourceVersion != p.SourceVersion:
+		return []Problem{{p.ID(), "is another package in the index of " + p.Archive}}
+	}
+	return nil
+}
+
+func (l *listing) checkSource(s lockfile.Source) []Problem {
+	have := l.sources[s.ID()]
+	switch {
+	case len(have) == 0:
+		return []Problem{{s.ID(), "is in no Sources index of " + s.Archive}}
+	case !slices.ContainsFunc(have, func(p archive.SourcePackage) bool { return slices.Equal(p.Files, s.Files) }):
+		return []Problem{{s.ID(), "has other files in the Sources index of " + s.Archive}}
+	}
+	return nil
+}
+
+// archiveFiles checks that the evidence holds what the lock rests on.
+func (v *verification) archiveFiles() []Problem {
+	want := map[string]artifact.Digest{}
+	for _, a := range v.Lock.Archives {
+		want[KeyringName(a.Keyring.Digest)] = a.Keyring.Digest
+		for _, r := range a.Files() {
+			want[path.Join(ArchivesDir, a.Repository, r.Path)] = r.Digest
+		}
+	}
+	var problems []Problem
+	for _, name := range sortedKeys(want) {
+		if have := v.files[name]; have != want[name] {
+			problems = append(problems, Problem{name, fmt.Sprintf("its SHA-256 is %q, the lock says %s", have, want[name])})
+		}
+	}
+	return problems
+}
+
+// archive reads the indexes of a suite, as far as its Release file is signed and
+// names them.
+func (v *verification) archive(a lockfile.Archive) (*listing, error) {
+	release, err := v.release(a)
+	if err != nil {
+		return nil, err
+	}
+	l := &listing{packages: map[artifact.Digest]archive.Package{}, sources: map[string][]archive.SourcePackage{}}
+	for _, i := range a.Indexes {
+		text, err := v.index(a, release, i)
+		if err != nil {
+			return nil, err
+		}
+		list, err := archive.ReadPackages(i.Path, text)
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range list {
+			l.packages[p.SHA256] = p
+		}
+	}
+	for _, i := range a.SourceIndexes {
+		text, err := v.index(a, release, i)
+		if err != nil {
+			return nil, err
+		}
+		list, err := archive.ReadSourceIndex(i.Path, text)
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range list {
+			l.sources[p.String()] = append(l.sources[p.String()], p)
+		}
+	}
+	return l, nil
+}
+
+func (v *verification) release(a lockfile.Archive) (*archive.Release, error) {
+	keys, err := v.readDigest(KeyringName(a.Keyring.Digest), a.Keyring.Digest, 4<<20)
+	if err != nil {
+		return nil, err
+	}
+	ring, err := archive.ReadKeyring(a.Keyring.Path, keys)
+	if err != nil {
+		return nil, err
+	}
+	var signed archive.SignedRelease
+	if signed.Data, err = v.readDigest(archived(a, a.Release), a.Release.Digest, 64<<20); err != nil {
+		return nil, err
+	}
+	if a.Signature != nil {
+		if signed.Signature, err = v.readDigest(archived(a, *a.Signature), a.Signature.Digest, 1<<20); err != nil {
+			return nil, err
+		}
+	}
+	date, err := time.Parse(time.RFC3339, a.Date)
+	if err != nil {
+		return nil, err
+	}
+	release, _, _, err := signed.Verify(ring, a.Release.Path, archive.ReleaseCheck{Suite: a.Suite, Now: date.Add(signingDelay), IgnoreValidUntil: true})
+	if err != nil {
+		return nil, err
+	}
+	if !release.Date.Equal(date) || release.Codename != a.Codename {
+		return nil, fmt.Errorf("the lock has its date as %s and its codename as %s, the Release file as %s and %s", a.Date, a.Codename, release.Date.Format(time.RFC3339), release.Codename)
+	}
+	return release, nil
+}
+
+// signingDelay is how long after its date a Release file may be signed.
+const signingDelay = 24 * time.Hour
+
+// index reads an index that the Release file names.
+func (v *verification) index(a lockfile.Archive, release *archive.Release, i lockfile.Index) ([]byte, error) {
+	name := strings.TrimPrefix(i.Path, "dists/"+a.Suite+"/")
+	if sum, ok := release.Files[name]; !ok || sum.SHA256 != i.Digest {
+		return nil, fmt.Errorf("%s: the Release file does not name it with SHA-256 %s", i.Path, i.Digest)
+	}
+	return v.readDigest(archived(a, i.Ref), i.Digest, 1<<30)
+}
+
+// archived is where the evidence has a file of an archive.
+func archived(a lockfile.Archive, r artifact.Ref) string {
+	return path.Join(ArchivesDir, a.Repository, r.Path)
+}
