@@ -73,8 +73,26 @@ func TestFromImage(t *testing.T) {
 		}
 	}
 	for _, pkg := range l.Target {
-		if pkg.Name == "dpkg" || !pkg.Is(lockfile.UseInstall) {
+		if pkg.Name == "dpkg" && !pkg.Is(lockfile.UseProof) || pkg.Is(lockfile.UseBase) {
 			t.Errorf("%s is for %v: the base has it", pkg.Name, pkg.For)
+		}
+	}
+	for _, q := range []struct {
+		path string
+		says []string
+	}{
+		{"/usr/bin/dpkg", []string{"origin: archive", "why: in the base image", "signed by"}},
+		{"/etc/apt/sources.list.d/debian.sources", []string{"origin: base", "by layer "}},
+		{"/etc/motd", []string{"origin: overlay", "put there by script project/scripts/10-motd.sh"}},
+		{"/etc/issue.d/50-from-image.issue", []string{"origin: overlay", "put there by overlay project/files/etc/issue.d/50-from-image.issue"}},
+		{"/home/operator", []string{"made by setting users"}},
+		{"/etc/hostname", []string{"made by setting hostname"}},
+	} {
+		out, code := p.run("trace", p.out(), q.path)
+		for _, s := range q.says {
+			if code != 0 || !strings.Contains(out, s) {
+				t.Errorf("%s: exit status %d, does not say %q:\n%s", q.path, code, s, out)
+			}
 		}
 	}
 	if out, code := p.run("verify", p.out(), "--key", filepath.Join(p.dir, "keys", "builder.pub")); code != 0 {

@@ -38,6 +38,9 @@ packages:
 # ReqIF: docs/formats/requirements.md
 # requirements-file: requirements.csv
 
+# With the source packages of all that on a second medium, NAME-sources.iso:
+# sources: true
+
 # The project's own files: FROM is below this folder, TO is in the image.
 # overlay:
 #   - {from: files/, to: /}

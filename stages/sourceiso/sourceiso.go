@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -36,7 +35,7 @@ func Stage(toolbox stage.Tree, sources stage.Set, p Params) stage.Stage {
 		Inputs:  []stage.Input{{Name: "toolbox", From: toolbox}, {Name: "sources", From: sources}},
 		Outputs: []stage.Output{{Name: Output, Kind: stage.KindFile}},
 		Run: func(ctx context.Context, w *stage.Work) error {
-			if err := artifact.WriteBytes(filepath.Join(w.Temp(), Sums), os.FileMode(0o444), Checksums(w.Set("sources"))); err != nil {
+			if err := artifact.WriteBytes(filepath.Join(w.Temp(), Sums), 0o444, Checksums(w.Set("sources"))); err != nil {
 				return err
 			}
 			return w.Run(ctx, Command(p, w.Epoch))
