@@ -147,7 +147,7 @@ func TestAttribution(t *testing.T) {
 	}
 	add("Package: "+watcher+"\nVersion: 1\nArchitecture: all\n",
 		archivetest.File{Path: "DEBIAN/triggers", Content: "interest-noawait /srv/watched\n", Mode: 0o644},
-		archivetest.File{Path: "srv/watched/"},
+		archivetest.File{Path: "srv/watched/"}, archivetest.File{Path: "srv/own", Content: "keeps dpkg from taking it for replaced\n"},
 		script("postinst", `if [ "$1" = triggered ]; then for f in /srv/watched/*; do cp $f /srv/seen-${f##*/}; done; fi`))
 	for i := range sets {
 		n := fmt.Sprintf("%03d", i)
