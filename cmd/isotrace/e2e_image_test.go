@@ -85,7 +85,8 @@ func TestFromImage(t *testing.T) {
 		{"/etc/apt/sources.list.d/debian.sources", []string{"origin: base", "by layer "}},
 		{"/etc/motd", []string{"origin: overlay", "put there by script project/scripts/10-motd.sh"}},
 		{"/etc/issue.d/50-from-image.issue", []string{"origin: overlay", "put there by overlay project/files/etc/issue.d/50-from-image.issue"}},
-		{"/home/operator", []string{"made by setting users"}},
+		{"/home/operator", []string{"origin: stage", "in stage customise"}},
+		{"/home/operator/.bashrc", []string{"origin: generated", "written by program useradd", "package passwd"}},
 		{"/etc/hostname", []string{"made by setting hostname"}},
 	} {
 		out, code := p.run("trace", p.out(), q.path)
