@@ -37,7 +37,7 @@ func Doctor(store string) []Finding {
 	} else {
 		fs = append(fs, userNamespaces(), chrooted(), subordinate(), mapper("newuidmap"), mapper("newgidmap"), procWhole())
 	}
-	return append(fs, overlayKnown(), storeKind(store), room(store), devices())
+	return append(fs, following(), overlayKnown(), storeKind(store), room(store), devices())
 }
 
 func kernel() Finding {
@@ -72,6 +72,30 @@ func version(release string) (major, minor int) {
 
 func cores() Finding {
 	return Finding{What: "processors", OK: true, Why: fmt.Sprintf("%d; the bits do not depend on it", runtime.GOMAXPROCS(0))}
+}
+
+// following asks whether dpkg's maintainer scripts can be told apart.
+func following() Finding {
+	f := Finding{What: "following programs", OK: true, Why: "ptrace(2) of one's own children is allowed"}
+	if sysctl("kernel/yama/ptrace_scope") == "3" {
+		f.OK, f.Why = false, "kernel.yama.ptrace_scope is 3: no program may follow another"
+		f.Fix = "boot the host with kernel.yama.ptrace_scope of 2 or less: it cannot be lowered at run time"
+		return f
+	}
+	cmd := &exec.Cmd{Path: selfPath, Args: []string{argMapped}, Stdin: strings.NewReader(""), Stdout: &bytes.Buffer{}, Stderr: &bytes.Buffer{},
+		SysProcAttr: &syscall.SysProcAttr{Ptrace: true}}
+	runtime.LockOSThread() // ptrace is the thread's
+	defer runtime.UnlockOSThread()
+	if err := cmd.Start(); err != nil {
+		f.OK, f.Why = false, "ptrace(2): "+err.Error()
+		f.Fix = "inside a container: let its seccomp profile allow ptrace"
+		return f
+	}
+	// It has stopped at its start, and need not go on.
+	if err := errors.Join(cmd.Process.Kill(), ignoreExit(cmd.Wait())); err != nil {
+		f.OK, f.Why = false, "ptrace(2): "+err.Error()
+	}
+	return f
 }
 
 // sysctl reads a kernel setting; missing ones are "".
