@@ -31,19 +31,39 @@ func Read(file string, size int64) (_ *roottree.Manifest, err error) {
 	if err != nil {
 		return nil, err
 	}
-	r := reader{entries: map[string]roottree.Entry{}, buf: make([]byte, 1<<18)}
+	r := reader{entries: map[string]roottree.Entry{}, inodes: map[string]int{}, buf: make([]byte, 1<<18)}
 	if err := pkg.Walk(r.member); err != nil {
 		return nil, err
 	}
 	return r.manifest(), nil
 }
 
+const (
+	maxID     = 1<<32 - 2 // Linux's last; the one after it means none
+	maxXattrs = 64 << 10  // bytes of a file's extended attributes and their names
+	maxText   = 256 << 20 // bytes of all paths, link targets and extended attributes
+)
+
 type reader struct {
 	entries map[string]roottree.Entry
-	buf     []byte
+	// inodes are the regular files, counted from 1, by each of their names.
+	inodes map[string]int
+	count  int
+	text   int // bytes, as maxText counts them
+	buf    []byte
 }
 
-func (r *reader) member(path string, h *tar.Header, content io.Reader) error {
+func (r *reader) member(path string, h *tar.Header, content io.Reader) (err error) {
+	if h.Uid < 0 || h.Uid > maxID || h.Gid < 0 || h.Gid > maxID {
+		return fmt.Errorf("%s: there is no owner %d:%d", path, h.Uid, h.Gid)
+	}
+	if r.text += len(path) + len(h.Linkname); r.text > maxText {
+		return fmt.Errorf("%s: too many and too long names", path)
+	}
+	if h.Typeflag == tar.TypeLink {
+		return r.hardLink(path, h.Linkname)
+	}
+	delete(r.inodes, path)
 	e := roottree.Entry{Path: path, Mode: uint32(h.Mode & 0o7777), UID: uint32(h.Uid), GID: uint32(h.Gid)}
 	switch h.Typeflag {
 	case tar.TypeDir:
@@ -53,36 +73,53 @@ func (r *reader) member(path string, h *tar.Header, content io.Reader) error {
 	case tar.TypeReg:
 		e.Type = roottree.File
 		sum := sha256.New()
-		n, err := io.CopyBuffer(sum, content, r.buf)
-		if err != nil {
-			return err
+		if e.Size, err = io.CopyBuffer(sum, content, r.buf); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
 		}
-		e.Size, e.SHA256 = n, artifact.Digest(hex.EncodeToString(sum.Sum(nil)))
-	case tar.TypeLink:
-		target, err := deb.CheckMember(&tar.Header{Name: h.Linkname, Typeflag: tar.TypeDir})
-		if err != nil {
-			return err
-		}
-		first, ok := r.entries[target]
-		if !ok || first.Type != roottree.File {
-			return fmt.Errorf("%s: a hard link to %s, which is no file before it", path, target)
-		}
-		first.Path, first.HardLink = path, target
-		if to := r.entries[target].HardLink; to != "" {
-			first.HardLink = to
-		}
-		e = first
+		e.SHA256 = artifact.Digest(hex.EncodeToString(sum.Sum(nil)))
+		r.count++
+		r.inodes[path] = r.count
 	default:
 		return fmt.Errorf("%s: type %q is not known", path, h.Typeflag)
 	}
-	for key, value := range h.PAXRecords {
-		if name, ok := strings.CutPrefix(key, "SCHILY.xattr."); ok {
-			e.Xattrs = append(e.Xattrs, roottree.Xattr{Name: name, Value: []byte(value)})
-		}
+	if e.Xattrs, err = r.xattrs(h.PAXRecords); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
 	}
-	slices.SortFunc(e.Xattrs, func(a, b roottree.Xattr) int { return strings.Compare(a.Name, b.Name) })
 	r.entries[path] = e
 	return nil
+}
+
+// hardLink gives a file another name. It has the file's attributes, whatever
+// its own header says.
+func (r *reader) hardLink(path, to string) error {
+	target, err := deb.CheckMember(&tar.Header{Name: to, Typeflag: tar.TypeDir})
+	if err != nil {
+		return err
+	}
+	inode, ok := r.inodes[target]
+	if !ok {
+		return fmt.Errorf("%s: a hard link to %s, which is no file before it", path, target)
+	}
+	e := r.entries[target]
+	e.Path = path
+	r.entries[path], r.inodes[path] = e, inode
+	return nil
+}
+
+func (r *reader) xattrs(records map[string]string) ([]roottree.Xattr, error) {
+	var all []roottree.Xattr
+	size := 0
+	for key, value := range records {
+		if name, ok := strings.CutPrefix(key, "SCHILY.xattr."); ok {
+			size += len(name) + len(value)
+			all = append(all, roottree.Xattr{Name: name, Value: []byte(value)})
+		}
+	}
+	if r.text += size; size > maxXattrs || r.text > maxText {
+		return nil, fmt.Errorf("more than %d bytes of extended attributes", maxXattrs)
+	}
+	slices.SortFunc(all, func(a, b roottree.Xattr) int { return strings.Compare(a.Name, b.Name) })
+	return all, nil
 }
 
 func (r *reader) manifest() *roottree.Manifest {
@@ -91,5 +128,18 @@ func (r *reader) manifest() *roottree.Manifest {
 		m.Entries = append(m.Entries, e)
 	}
 	slices.SortFunc(m.Entries, func(a, b roottree.Entry) int { return strings.Compare(a.Path, b.Path) })
+	first, names := map[int]string{}, map[int]int{}
+	for _, e := range m.Entries {
+		if inode := r.inodes[e.Path]; inode > 0 {
+			if names[inode]++; names[inode] == 1 {
+				first[inode] = e.Path
+			}
+		}
+	}
+	for i := range m.Entries {
+		if inode := r.inodes[m.Entries[i].Path]; names[inode] > 1 {
+			m.Entries[i].HardLink = first[inode]
+		}
+	}
 	return m
 }

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 
@@ -71,7 +72,9 @@ type changesFile struct {
 
 type change struct {
 	Path string `json:"path"`
-	By   int    `json:"by"` // index into Actors
+	// Bytes are the path's own where they are not UTF-8.
+	Bytes []byte `json:"bytes,omitempty"`
+	By    int    `json:"by"` // index into Actors
 }
 
 // span is the time in which one actor, and none within it, had the tree.
@@ -84,14 +87,17 @@ type span struct {
 type attribution struct {
 	first, last sandbox.Mark
 	spans       []span           // by start
-	explicit    map[string]Actor // by path
-	folders     map[string]Actor // by path
+	explicit    map[string]said  // by path
+	folders     map[string]said  // by path
 	before      map[string]Actor // by path
 }
 
 // By lets the actor change the tree outputs in do. An actor within another's do
 // has what it changes for itself.
 func (w *Work) By(a Actor, do func() error) (err error) {
+	if err := w.see(); err != nil {
+		return err
+	}
 	start, err := w.mark()
 	if err != nil {
 		return err
@@ -99,8 +105,9 @@ func (w *Work) By(a Actor, do func() error) (err error) {
 	i := len(w.who.spans)
 	w.who.spans = append(w.who.spans, span{actor: a, start: start.At.UnixNano()})
 	defer func() {
+		serr := w.see()
 		end, merr := w.mark()
-		err = errors.Join(err, merr)
+		err = errors.Join(err, serr, merr)
 		w.who.spans[i].end = end.At.UnixNano()
 	}()
 	return do()
@@ -109,12 +116,14 @@ func (w *Work) By(a Actor, do func() error) (err error) {
 // ByPass returns what is told of each path of a tree that a pass is about to
 // change.
 func (w *Work) ByPass(tree string) func(path, pass string) {
-	w.who.before = map[string]Actor{}
+	if w.who.before == nil {
+		w.who.before = map[string]Actor{}
+	}
 	return func(path, pass string) {
 		var st unix.Stat_t
 		if _, twice := w.who.before[path]; !twice && unix.Lstat(filepath.Join(w.trees[tree].dir, path), &st) == nil {
 			who, known := w.changer(path, &st)
-			if inUpper := unix.Lstat(filepath.Join(w.trees[tree].layer, path), &st) == nil; inUpper && known {
+			if inUpper := unix.Lstat(filepath.Join(w.trees[tree].layer, path), &st) == nil; inUpper && known && who.Kind != ByPass {
 				w.who.before[path] = who
 			}
 		}
@@ -122,12 +131,13 @@ func (w *Work) ByPass(tree string) func(path, pass string) {
 	}
 }
 
-// Did says outright who has changed a path.
+// Did says outright who has changed, or is about to change, a path. It holds
+// until another is let at the tree and changes it.
 func (w *Work) Did(path string, a Actor) {
 	if w.who.explicit == nil {
-		w.who.explicit = map[string]Actor{}
+		w.who.explicit = map[string]said{}
 	}
-	w.who.explicit[path] = a
+	w.who.explicit[path] = said{a, now()}
 }
 
 func (w *Work) mark() (sandbox.Mark, error) {
@@ -154,22 +164,22 @@ func (w *Work) script(s sandbox.Script) {
 	}
 	w.who.spans = append(w.who.spans, span{actor: a, start: s.Start, end: s.End})
 	if w.who.folders == nil {
-		w.who.folders = map[string]Actor{}
+		w.who.folders = map[string]said{}
 	}
 	for _, f := range s.Folders {
-		w.who.folders[f] = a
+		w.who.folders[f] = said{a, s.Start}
 	}
 	if s.Ended > 0 {
 		_, _ = fmt.Fprintf(w.Log, "isotrace: %s left %d processes behind, which were ended\n", a, s.Ended) // the journal is unsigned
 	}
 }
 
-// at returns who had the tree at a time.
-func (w *Work) at(ctime int64) Actor {
-	who, since := Actor{Kind: ByStage, Name: w.node.Name}, int64(0)
+// at returns who had the tree at a time, and since when.
+func (w *Work) at(ctime int64) said {
+	who := said{actor: Actor{Kind: ByStage, Name: w.node.Name}}
 	for _, s := range w.who.spans {
-		if ctime > s.start && ctime <= s.end && s.start >= since {
-			who, since = s.actor, s.start
+		if ctime > s.start && (ctime <= s.end || s.end == 0) && s.start >= who.when {
+			who = said{s.actor, s.start}
 		}
 	}
 	return who
@@ -178,11 +188,18 @@ func (w *Work) at(ctime int64) Actor {
 // WriteChanges writes a file output that says who changed what in a tree
 // output. Nothing may change the tree afterwards.
 func (w *Work) WriteChanges(ctx context.Context, tree, output string) error {
-	if err := w.probe(); err != nil {
+	if err := errors.Join(w.probe(), w.see()); err != nil {
 		return err
 	}
 	t := w.trees[tree]
 	c := Changes{Changed: map[string]Actor{}, Removed: map[string]Actor{}, Before: w.who.before}
+	below := ""
+	if len(t.lowers) > 0 {
+		var err error
+		if below, err = w.mounts.view(w.node.Name, t.lowers); err != nil {
+			return err
+		}
+	}
 	err := filepath.WalkDir(t.layer, func(p string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -194,25 +211,15 @@ func (w *Work) WriteChanges(ctx context.Context, tree, output string) error {
 		if err != nil {
 			return err
 		}
-		var st unix.Stat_t
-		if err := unix.Lstat(p, &st); err != nil {
-			return fmt.Errorf("/%s: %w", name, err)
-		}
-		who, known := w.changer(name, &st)
-		switch {
-		case isWhiteout(p, &st):
-			c.Removed[name] = who
-		case known || !w.isFolderBelow(t, name):
-			c.Changed[name] = who
-		}
-		return nil
+		return w.change(&c, t, below, name)
 	})
 	if err != nil {
 		return fmt.Errorf("look at what changed: %w", err)
 	}
 	for name, who := range w.who.explicit {
-		if _, ok := c.Changed[name]; !ok {
-			c.Removed[name] = who
+		_, changed := c.Changed[name]
+		if _, removed := c.Removed[name]; !changed && !removed && who.actor.Kind == ByPass {
+			c.Removed[name] = who.actor // made by the stage itself, and removed again
 		}
 	}
 	text, err := c.encode()
@@ -222,44 +229,50 @@ func (w *Work) WriteChanges(ctx context.Context, tree, output string) error {
 	return artifact.WriteBytes(w.OutFile(output), 0o644, text)
 }
 
+// change takes down what the top layer's entry for a path means. A folder that
+// stands there only because something in it does is no change.
+func (w *Work) change(c *Changes, t *newTree, below, name string) error {
+	var st unix.Stat_t
+	p := filepath.Join(t.layer, name)
+	if err := unix.Lstat(p, &st); err != nil {
+		return fmt.Errorf("/%s: %w", name, err)
+	}
+	if len(t.lowers) > 0 && isWhiteout(&st) {
+		c.Removed[name] = w.remover(t, name)
+		return nil
+	}
+	who, known := w.changer(name, &st)
+	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		was, err := isFolder(below, name)
+		if err != nil {
+			return fmt.Errorf("/%s: %w", name, err)
+		}
+		switch {
+		case was && isOpaque(p): // removed and made again
+			c.Removed[name] = w.remover(t, name)
+		case was && !known:
+			return nil
+		}
+	}
+	c.Changed[name] = who
+	return nil
+}
+
 // changer returns who changed a path last. Of a folder that is known only where
 // somebody said so: whatever is put into it changes its ctime.
 func (w *Work) changer(name string, st *unix.Stat_t) (who Actor, known bool) {
-	if who, ok := w.who.explicit[name]; ok {
-		return who, true
+	outright, told := w.who.explicit[name]
+	changed, ok := w.at(st.Ctim.Nano()), true
+	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		changed, ok = w.who.folders[name]
 	}
-	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
-		return w.at(st.Ctim.Nano()), true
-	}
-	if who, ok := w.who.folders[name]; ok {
-		return who, true
+	switch {
+	case told && (!ok || outright.when >= changed.when):
+		return outright.actor, true
+	case ok:
+		return changed.actor, true
 	}
 	return Actor{Kind: ByStage, Name: w.node.Name}, false
-}
-
-// isFolderBelow tells a folder that stands in the top layer only because
-// something in it does.
-func (w *Work) isFolderBelow(t *newTree, name string) bool {
-	for _, id := range t.lowers {
-		var st unix.Stat_t
-		if unix.Lstat(filepath.Join(w.run.Store.Layer(id), name), &st) == nil {
-			return st.Mode&unix.S_IFMT == unix.S_IFDIR
-		}
-	}
-	return false
-}
-
-// isWhiteout tells an overlayfs mark of a removed name: a device 0/0, or an
-// empty file with an attribute of its own.
-func isWhiteout(path string, st *unix.Stat_t) bool {
-	if st.Mode&unix.S_IFMT == unix.S_IFCHR {
-		return st.Rdev == 0
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size != 0 {
-		return false
-	}
-	_, err := unix.Lgetxattr(path, "user.overlay.whiteout", nil)
-	return err == nil
 }
 
 // probe makes sure that the store's file system tells times apart as marks do.
@@ -307,9 +320,15 @@ func (c *Changes) encode() ([]byte, error) {
 	list := func(m map[string]Actor) []change {
 		list := make([]change, 0, len(m))
 		for path, a := range m {
-			list = append(list, change{Path: path, By: index[a]})
+			e := change{Path: path, By: index[a]}
+			if !utf8.ValidString(path) {
+				e.Path, e.Bytes = strings.ToValidUTF8(path, "\ufffd"), []byte(path)
+			}
+			list = append(list, e)
 		}
-		slices.SortFunc(list, func(a, b change) int { return cmp.Compare(a.Path, b.Path) })
+		slices.SortFunc(list, func(a, b change) int {
+			return cmp.Or(cmp.Compare(a.Path, b.Path), bytes.Compare(a.Bytes, b.Bytes))
+		})
 		return list
 	}
 	f.Changed, f.Removed, f.Before = list(c.Changed), list(c.Removed), list(c.Before)
@@ -330,6 +349,10 @@ func ReadChanges(file string) (*Changes, error) {
 	if err := errors.Join(err, f.Close()); err != nil {
 		return nil, err
 	}
+	return decodeChanges(b)
+}
+
+func decodeChanges(b []byte) (*Changes, error) {
 	var x changesFile
 	dec := json.NewDecoder(bytes.NewReader(b))
 	dec.DisallowUnknownFields()
@@ -349,8 +372,20 @@ func ReadChanges(file string) (*Changes, error) {
 			if e.By < 0 || e.By >= len(x.Actors) {
 				return nil, fmt.Errorf("changes: %s: there is no actor %d", e.Path, e.By)
 			}
-			(*l.to)[e.Path] = x.Actors[e.By]
+			path := e.Path
+			if e.Bytes != nil {
+				path = string(e.Bytes)
+			}
+			(*l.to)[path] = x.Actors[e.By]
 		}
+	}
+	// It has one way of saying each thing: nothing stands twice, nothing follows.
+	again, err := c.encode()
+	if err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(again, b) {
+		return nil, errors.New("changes: not written as isotrace writes them")
 	}
 	return c, nil
 }

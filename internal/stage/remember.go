@@ -26,8 +26,9 @@ func (w *Work) Remember(ctx context.Context, of artifact.Ref, do func(to string)
 	}
 	if res, ok := w.run.lookup(key, rec); ok {
 		if p := res.Outputs[output]; p.File != nil {
-			if _, err := w.run.Store.Verify(p.File.Digest); err == nil {
-				return *p.File, nil
+			if ref, err := w.run.Store.Verify(p.File.Digest); err == nil {
+				ref.Path = output
+				return ref, nil
 			}
 		}
 	}
@@ -44,7 +45,7 @@ func (w *Work) Remember(ctx context.Context, of artifact.Ref, do func(to string)
 	}
 	ref, err := w.run.Store.Adopt(to, "")
 	if err != nil {
-		return artifact.Ref{}, err
+		return artifact.Ref{}, fmt.Errorf("%s: %w", of.Path, err)
 	}
 	ref.Path = output
 	res := Result{Key: key, Outputs: map[string]Product{output: {Kind: KindFile, File: &ref}}, Record: rec}

@@ -190,7 +190,8 @@ func (x *run) lookup(key artifact.Digest, want Record) (Result, bool) {
 	for name, p := range res.Outputs {
 		maps.Copy(products, p.entries(want.Name, name))
 	}
-	if !maps.Equal(rec.Products, products) || !maps.Equal(rec.Materials, want.Materials) {
+	// What was signed for other parameters or another version is no answer here.
+	if of, err := keyOf(rec); err != nil || of != key || !maps.Equal(rec.Products, products) {
 		return Result{}, false
 	}
 	now := time.Now() // the collector goes by last use; nothing else sees it

@@ -19,21 +19,7 @@ import (
 	"github.com/isotrace/isotrace/internal/epoch"
 	"github.com/isotrace/isotrace/internal/fault"
 	"github.com/isotrace/isotrace/internal/roottree"
-	"github.com/isotrace/isotrace/internal/sandbox"
 )
-
-func TestMain(m *testing.M) {
-	sandbox.Main()
-	inside, code, err := sandbox.Enter()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
-	}
-	if !inside {
-		os.Exit(code)
-	}
-	os.Exit(m.Run())
-}
 
 // pipeline is a small one: a file, a tree with it, and a tree on top.
 type pipeline struct {

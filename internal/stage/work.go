@@ -44,6 +44,8 @@ type newTree struct {
 	dir    string // where it is written
 	layer  string // what becomes its topmost layer
 	lowers []string
+	// gone are the names that were seen to be removed, and who had the tree.
+	gone map[string]said
 }
 
 func (x *run) newWork(n *node) (*Work, error) {

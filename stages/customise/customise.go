@@ -68,7 +68,7 @@ const Changes = "changes"
 // with them in place.
 func Stage(root stage.Tree, materials []stage.Material, p Params) stage.Stage {
 	return stage.Stage{
-		Name: "customise", Version: 2, Params: p,
+		Name: "customise", Version: 3, Params: p,
 		Takes: "root tree, overlay, scripts, settings", Gives: "root tree",
 		Inputs:    []stage.Input{{Name: "root", From: root}},
 		Materials: materials,
