@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/fault"
 	"github.com/isotrace/isotrace/provenance"
 	"github.com/isotrace/isotrace/stages"
@@ -59,6 +60,14 @@ func (a *app) build(ctx context.Context, out, key string) (err error) {
 	if !filepath.IsAbs(out) {
 		out = filepath.Join(a.dir, out)
 	}
+	if err := checkOutput(out); err != nil {
+		return err
+	}
+	release, err := artifact.HoldDir(out)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, release()) }()
 	journal, err := openJournal(filepath.Join(out, "journal"))
 	if err != nil {
 		return err

@@ -184,3 +184,23 @@ func TestExplainWrite(t *testing.T) {
 		t.Error("a hint for nothing")
 	}
 }
+
+func TestHoldDir(t *testing.T) {
+	dir := t.TempDir()
+	release, err := HoldDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := HoldDir(dir); err == nil || fault.HintOf(err) == "" {
+		t.Errorf("held twice: %v", err)
+	}
+	if err := release(); err != nil {
+		t.Fatal(err)
+	}
+	if release, err = HoldDir(dir); err != nil {
+		t.Fatalf("not let go: %v", err)
+	}
+	if err := release(); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -7,6 +7,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/isotrace/isotrace/internal/fault"
 )
 
 // WriteFile makes the file at path whole or not at all: it lets fill write a
@@ -75,4 +79,20 @@ func ignoreMissing(err error) error {
 		return nil
 	}
 	return err
+}
+
+// HoldDir keeps every other process that calls it from the folder until release
+// is called or the process ends. Nothing is left in the folder.
+func HoldDir(dir string) (release func() error, err error) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := flock(d, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			err = fault.New(fault.Failed, "wait until it has ended, or name another folder", "%s: another isotrace writes into it", dir)
+		}
+		return nil, errors.Join(err, d.Close())
+	}
+	return d.Close, nil
 }
