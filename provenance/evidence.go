@@ -24,6 +24,7 @@ const (
 	EvidenceDir   = "evidence"
 	LinksDir      = "links"         // STAGE.KEYID8.link
 	TraceDir      = "trace"         // where each file came from
+	SbomDir       = "sbom"          // bills of materials
 	ManifestDir   = "manifest"      // mtree manifests, by record path
 	ArchivesDir   = "archives"      // Release files and indexes, REPOSITORY/PATH
 	KeyringsDir   = "archives/keys" // SHA256.gpg, the keys that may sign archives
@@ -39,6 +40,7 @@ const (
 	mediumStage    = "livetree"
 	isoStage       = "iso"
 	traceStage     = "trace"
+	sbomStage      = "sbom"
 	sourcesStage   = "sourceiso"
 	recordISO      = "iso/iso"
 	recordSources  = "sourceiso/iso"
@@ -46,6 +48,7 @@ const (
 	recordESP      = "bootparts/efiboot.img"
 	recordProject  = "project/"
 	recordTrace    = "trace/trace/"
+	recordSbom     = "sbom/sbom/"
 	squashfsPath   = "casper/filesystem.squashfs"
 	squashfsStage  = "squashfs"
 	biosImagePath  = "boot/grub/bios.img"

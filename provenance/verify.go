@@ -292,6 +292,7 @@ func (v *verification) chain(context.Context) (string, []Problem, error) {
 	}
 	follow(isoStage)
 	follow(traceStage)
+	follow(sbomStage)
 	if v.Config.Sources {
 		follow(sourcesStage)
 	}
@@ -300,7 +301,25 @@ func (v *verification) chain(context.Context) (string, []Problem, error) {
 			problems = append(problems, Problem{LinkName(name, v.key.KeyID()), "the image does not rest on this stage"})
 		}
 	}
+	problems = append(problems, v.bills()...)
 	return fmt.Sprintf("%d materials, each the product of a stage or a file of the project", count), problems, nil
+}
+
+// bills holds the bills of materials to what their stage gave.
+func (v *verification) bills() []Problem {
+	var problems []Problem
+	for _, p := range sortedKeys(v.made) {
+		base, ok := strings.CutPrefix(p, recordSbom)
+		if name := SbomDir + "/" + base; ok && v.files[name] != v.made[p] {
+			problems = append(problems, Problem{name, fmt.Sprintf("its SHA-256 is %q, the stage %s gave %s", v.files[name], sbomStage, v.made[p])})
+		}
+	}
+	for _, name := range sortedKeys(v.files) {
+		if base, ok := strings.CutPrefix(name, SbomDir+"/"); ok && v.made[recordSbom+base] == "" {
+			problems = append(problems, Problem{name, "is not of the stage " + sbomStage})
+		}
+	}
+	return problems
 }
 
 func (v *verification) checkLock(context.Context) (string, []Problem, error) {

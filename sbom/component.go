@@ -152,13 +152,16 @@ type Layer struct {
 
 // Found is a component in the tree that belongs to no .deb.
 type Found struct {
-	Type         string       `json:"type"` // python, go-module, rust-crate, java-archive, firmware, …
-	Name         string       `json:"name"`
-	Version      string       `json:"version,omitempty"`
-	PURL         string       `json:"purl,omitempty"`
-	Licence      Licensing    `json:"licence"`
-	Paths        []Path       `json:"paths"` // where it was seen; the smallest is part of its ID
-	FoundBy      string       `json:"found-by"`
+	Type    string    `json:"type"` // python, go-module, rust-crate, java-archive, firmware, …
+	Name    string    `json:"name"`
+	Version string    `json:"version,omitempty"`
+	PURL    string    `json:"purl,omitempty"`
+	Licence Licensing `json:"licence"`
+	Paths   []Path    `json:"paths"` // where it was seen; the smallest is part of its ID
+	FoundBy string    `json:"found-by"`
+	// In is the package that brought the file in which it was seen, as
+	// NAME:ARCH=VERSION; empty where none did.
+	In           string       `json:"in,omitempty"`
 	Creator      Party        `json:"creator"`
 	Hashes       Hashes       `json:"hashes"`
 	Dependencies []Dependency `json:"dependencies,omitempty"`

@@ -45,8 +45,12 @@ type Party struct {
 // Product is the ISO.
 type Product struct {
 	Name     string `json:"name"`
+	Title    string `json:"title,omitempty"`
 	Version  string `json:"version"` // the release
 	FileName string `json:"file-name,omitempty"`
+	// Location is a URI of the file, or its path relative to the document; its
+	// name where it is left out.
+	Location string `json:"location,omitempty"`
 	Size     int64  `json:"size,omitempty"` // bytes
 	Hashes   Hashes `json:"hashes"`
 	// Creator makes and supplies the image.

@@ -13,12 +13,16 @@ const originGenerated = "generated"
 
 func productOf(d *Document) *component {
 	p := &d.Product
+	location := p.Location
+	if location == "" {
+		location = Path(p.FileName).uri()
+	}
 	purl := genericPURL(p.Name, p.Version)
 	return &component{
 		class: classProduct, id: "product", ref: purl, purl: purl, kind: aSystem,
-		name: p.Name, version: p.Version, creator: p.Creator.clean(), hashes: p.Hashes, licence: p.Licence,
+		name: p.Name, version: p.Version, description: line(p.Title, maxDescription), creator: p.Creator.clean(), hashes: p.Hashes, licence: p.Licence,
 		nature:   Nature{Executable: Yes, Archive: Yes, Structured: Yes},
-		fileName: line(p.FileName, maxLine), location: Path(p.FileName).uri(), origin: "beside the document",
+		fileName: line(p.FileName, maxLine), location: location, origin: "relative to the document",
 		facts: new(facts).number("size", p.Size).
 			add("source-date-epoch", d.Epoch.String()).licensing(p.Licence).list,
 		completeness: or(p.Completeness),
@@ -170,7 +174,7 @@ func foundOf(f *Found) *component {
 	c := &component{
 		class: classFound, id: f.ID(), name: f.Name, version: f.Version, purl: validPURL(f.PURL), kind: aLibrary,
 		creator: f.Creator.clean(), hashes: f.Hashes, licence: f.Licence, nature: f.Nature, completeness: f.Completeness, unknown: f.Unknown,
-		facts: new(facts).add("found-type", f.Type).add("found-by", f.FoundBy).licensing(f.Licence).list,
+		facts: new(facts).add("found-type", f.Type).add("found-by", f.FoundBy).add("in", f.In).licensing(f.Licence).list,
 		defaults: map[Field]string{
 			"":              "not known: " + f.FoundBy + " tells nothing of it",
 			FieldIdentifier: "not known: " + f.FoundBy + " gives no package URL that is valid",

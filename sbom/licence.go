@@ -17,6 +17,13 @@ const (
 
 const licenceRef = "LicenseRef-"
 
+// IsLicenceRef tells a licence of the document's own from one of SPDX's list.
+func IsLicenceRef(id string) bool { return strings.HasPrefix(id, licenceRef) }
+
+// CheckExpression refuses what is no SPDX licence expression. Empty and
+// NOASSERTION are some.
+func CheckExpression(s string) error { return checkExpression(s, nil) }
+
 // checkExpression tells whether s is formed as Annex D of SPDX 2.3 wants it;
 // whether the list has its ids is not looked at, as each version of the list has
 // others. It calls ref with each LicenseRef.

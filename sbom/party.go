@@ -95,6 +95,9 @@ func (p Party) known() bool { return p.Name != "" || p.Email != "" || p.URL != "
 // or, in its place, a URL.
 func (p Party) reachable() bool { return p.Email != "" || p.URL != "" }
 
+// Reachable tells whether the documents say how to write to the party.
+func (p Party) Reachable() bool { return p.clean().reachable() }
+
 // clean bounds the fields, and drops an address that is none.
 func (p Party) clean() Party {
 	p.Name, p.URL = line(p.Name, maxLine), webURL(p.URL)

@@ -35,7 +35,7 @@ func sample() *Document {
 		Format: Format, Version: "0.2.0", Epoch: 1757318400,
 		Author: Party{Name: "Example Avionics", Email: "sbom@example.org", Organisation: true},
 		Product: Product{
-			Name: "rescue", Version: "1.0.0", FileName: "rescue.iso", Size: 300 << 20, Hashes: sums("iso"),
+			Name: "rescue", Title: "Rescue disk", Version: "1.0.0", FileName: "rescue.iso", Location: "../../rescue.iso", Size: 300 << 20, Hashes: sums("iso"),
 			Creator:      Party{Name: "Example Avionics", Email: "release@example.org", URL: "https://example.org/", Organisation: true},
 			Completeness: Complete,
 			References: []Reference{
@@ -105,7 +105,7 @@ func sample() *Document {
 		},
 		Found: []Found{
 			{
-				Type: "python", Name: "requests", Version: "2.32.3", PURL: "pkg:pypi/requests@2.32.3", FoundBy: "syft",
+				Type: "python", Name: "requests", Version: "2.32.3", PURL: "pkg:pypi/requests@2.32.3", FoundBy: "syft", In: "openssh-server:amd64=1:10.0p1-7",
 				Paths:   []Path{"usr/local/lib/python3.13/dist-packages/requests-2.32.3.dist-info/METADATA", "opt/x/requests-2.32.3.dist-info/METADATA"},
 				Licence: Licensing{Declared: "Apache-2.0"}, Dependencies: []Dependency{{On: "found/go-module/stdlib=@usr/local/bin/a", Kind: Depends}},
 			},

@@ -120,6 +120,11 @@ func (p *Product) validate() error {
 			return err
 		}
 	}
+	if p.Location != "" {
+		if err := reference(p.Location); err != nil {
+			return err
+		}
+	}
 	return first(word("name", p.Name), word("version", p.Version), size(p.Size), p.Hashes.validate(), p.Licence.validate(), oneOf("completeness", p.Completeness, completenesses))
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/isotrace/isotrace/internal/lockfile"
 	"github.com/isotrace/isotrace/provenance"
 	"github.com/isotrace/isotrace/stages/fetch"
+	"github.com/isotrace/isotrace/stages/sbom"
 	"github.com/isotrace/isotrace/stages/sourceiso"
 	"github.com/isotrace/isotrace/stages/trace"
 )
@@ -59,6 +60,9 @@ func (s *Session) writeDraft(draft string, signer *provenance.Signer, b *Built) 
 	}
 	for _, ref := range b.Results["trace"].Outputs[trace.Output].Set {
 		copies[filepath.Join(provenance.TraceDir, ref.Path)] = s.Store.Path(ref.Digest)
+	}
+	for _, ref := range b.Results["sbom"].Outputs[sbom.Output].Set {
+		copies[filepath.Join(provenance.SbomDir, ref.Path)] = s.Store.Path(ref.Digest)
 	}
 	for _, a := range p.Lock.Archives {
 		copies[provenance.KeyringName(a.Keyring.Digest)] = s.Store.Path(a.Keyring.Digest)

@@ -12,6 +12,7 @@ import (
 	"github.com/isotrace/isotrace/internal/stage"
 	"github.com/isotrace/isotrace/stages/base"
 	"github.com/isotrace/isotrace/stages/bootparts"
+	"github.com/isotrace/isotrace/stages/catalogue"
 	"github.com/isotrace/isotrace/stages/contents"
 	"github.com/isotrace/isotrace/stages/customise"
 	"github.com/isotrace/isotrace/stages/fetch"
@@ -21,6 +22,7 @@ import (
 	"github.com/isotrace/isotrace/stages/livetree"
 	"github.com/isotrace/isotrace/stages/manifest"
 	"github.com/isotrace/isotrace/stages/sanitise"
+	"github.com/isotrace/isotrace/stages/sbom"
 	"github.com/isotrace/isotrace/stages/sourceiso"
 	"github.com/isotrace/isotrace/stages/squashfs"
 	"github.com/isotrace/isotrace/stages/toolbox"
@@ -32,6 +34,8 @@ type Products struct {
 	ISO stage.File
 	// Trace says where each file of the image came from.
 	Trace stage.Set
+	// Sbom are the bills of materials.
+	Sbom stage.Set
 	// Sources is the ISO of the source packages; nil where the config wants none.
 	Sources *stage.File
 	// Base is the tree that packages are added to, Root the one in the squashfs.
@@ -40,7 +44,7 @@ type Products struct {
 
 // Goals are all that a build makes for people.
 func (p Products) Goals() []stage.Handle {
-	goals := []stage.Handle{p.ISO, p.Trace}
+	goals := []stage.Handle{p.ISO, p.Trace, p.Sbom}
 	if p.Sources != nil {
 		goals = append(goals, *p.Sources)
 	}
@@ -55,14 +59,14 @@ func Pipeline(c *config.Config, l *lockfile.Lock, m *Materials, fetcher fetch.Fe
 	tools := g.Add(toolbox.Stage(fetched.Set(fetch.Tools))).Tree("tools")
 	boot := g.Add(toolbox.BootStage(fetched.Set(fetch.Boot))).Tree("boot")
 
-	debs := []stage.Set{fetched.Set(fetch.Target), fetched.Set(fetch.Boot), fetched.Set(fetch.Proof)}
+	installable := []stage.Set{fetched.Set(fetch.Target), fetched.Set(fetch.Proof)} // .debs of what is in the root tree
 	first := base.Bootstrap(fetched.Set(fetch.Base))
 	if l.Image != nil {
 		first = base.Image(fetched.Set(fetch.Base), l.Image.Manifest.Digest)
 	} else {
-		debs = append(debs, fetched.Set(fetch.Base))
+		installable = append(installable, fetched.Set(fetch.Base))
 	}
-	lists := g.Add(contents.Stage(debs...)).Set(contents.Output)
+	lists := g.Add(contents.Stage(append(installable, fetched.Set(fetch.Boot))...)).Set(contents.Output)
 
 	minimal := g.Add(first)
 	installed := g.Add(install.Stage(minimal.Tree("root"), fetched.Set(fetch.Target), m.Preseed, installParams(c, l, m)))
@@ -101,12 +105,19 @@ func Pipeline(c *config.Config, l *lockfile.Lock, m *Materials, fetcher fetch.Fe
 		Products: append([]stage.File{squash, parts.File(bootparts.BIOS), parts.File(bootparts.EFI)}, slices.Collect(maps.Values(live.Manifests))...),
 	}, traceParams(c, l, m))).Set(trace.Output)
 
+	known := g.Add(catalogue.Stage(root, catalogue.Debs{
+		Target: installable, Boot: fetched.Set(fetch.Boot), Tools: fetched.Set(fetch.Tools),
+	}, catalogue.Params{Expect: l.Installed()})).File(catalogue.Output)
+	bills := g.Add(sbom.Stage(sbom.Inputs{
+		Catalogue: known, Trace: traced, Root: root, Medium: tree, ESP: parts.File(bootparts.ESP), ISO: image,
+	}, sbomParams(c, l))).Set(sbom.Output)
+
 	var sources *stage.File
 	if c.Sources {
 		made := g.Add(sourceiso.Stage(tools, fetched.Set(fetch.Sources), sourceiso.Params{Volume: iso.Volume(c.Name+"-src", c.Release)})).File(sourceiso.Output)
 		sources = &made
 	}
-	return g, Products{ISO: image, Sources: sources, Trace: traced, Base: minimal.Tree("root"), Root: root}
+	return g, Products{ISO: image, Sources: sources, Trace: traced, Sbom: bills, Base: minimal.Tree("root"), Root: root}
 }
 
 // ToolGraph is the part of the pipeline that unpacks the tools of one use.

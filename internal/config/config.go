@@ -80,6 +80,8 @@ type Config struct {
 	// Epoch is the only time that the build knows, as an RFC 3339 time; the
 	// newest date among the archives' Release files where it is left out.
 	Epoch string `yaml:"epoch,omitempty" json:"epoch,omitempty"`
+	// Supplier makes the image, and has its bills of materials made.
+	Supplier *Supplier `yaml:"supplier,omitempty" json:"supplier,omitempty"`
 }
 
 // Base is one of a bootstrap or an image.
@@ -181,6 +183,16 @@ type Accepted struct {
 	Path string `yaml:"path" json:"path"`
 	// Reason is shown wherever the file is.
 	Reason string `yaml:"reason" json:"reason"`
+}
+
+// Supplier is who makes the image.
+type Supplier struct {
+	// Name of the organisation or person.
+	Name string `yaml:"name" json:"name"`
+	// Contact is an email address.
+	Contact string `yaml:"contact,omitempty" json:"contact,omitempty"`
+	// URL is an address for a browser.
+	URL string `yaml:"url,omitempty" json:"url,omitempty"`
 }
 
 // Sanitise chooses passes.

@@ -29,6 +29,19 @@ func TestParseDefaults(t *testing.T) {
 	}
 }
 
+func TestSupplier(t *testing.T) {
+	c, err := Parse(FileName, []byte(minimal+"supplier: {name: Exämple Ltd, contact: sbom.team+x@mail.example.org, url: \"https://example.org/a?b=c#d\"}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := (Supplier{"Exämple Ltd", "sbom.team+x@mail.example.org", "https://example.org/a?b=c#d"}); c.Supplier == nil || *c.Supplier != want {
+		t.Errorf("supplier %+v", c.Supplier)
+	}
+	if c, err = Parse(FileName, []byte(minimal)); err != nil || c.Supplier != nil {
+		t.Errorf("supplier %+v, %v", c.Supplier, err)
+	}
+}
+
 func TestStarterParses(t *testing.T) {
 	c, err := Parse(FileName, []byte(Starter("rescue", "trixie")))
 	if err != nil {
@@ -94,6 +107,15 @@ func TestParseRefuses(t *testing.T) {
 		{minimal + "boot: {requirements: R-1}\n", "isotrace.yaml:4: boot.requirements: want a list"},
 		{minimal + "requirements-file: ../r.csv\n", "isotrace.yaml:4: requirements-file: \"../r.csv\" leads out"},
 		{minimal + "requirements-file: [r.csv]\n", "isotrace.yaml:4: requirements-file: want a single value"},
+		{minimal + "supplier: {contact: a@example.org}\n", "isotrace.yaml:4: supplier.name"},
+		{minimal + "supplier: {name: \"a <b@c.org>\"}\n", "supplier.name"},
+		{minimal + "supplier: {name: A, contact: example.org}\n", "supplier.contact: \"example.org\" is no email address"},
+		{minimal + "supplier: {name: A, contact: \"a b@example.org\"}\n", "supplier.contact"},
+		{minimal + "supplier: {name: A, contact: a@localhost}\n", "supplier.contact"},
+		{minimal + "supplier: {name: A, url: \"javascript:alert(1)\"}\n", "supplier.url"},
+		{minimal + "supplier: {name: A, url: \"https://u:p@example.org/\"}\n", "supplier.url"},
+		{minimal + "supplier: {name: A, url: \"https://example.org/a b\"}\n", "supplier.url"},
+		{minimal + "supplier: Example\n", "supplier: want keys and values"},
 		{"name: x\nrelease: \"1\"\nbase: {}\n", "base: want exactly one"},
 		{"name: x\nrelease: \"1\"\nbase: {image: a, digest: sha256:12}\n", "base.digest"},
 		{"name: x\nrelease: \"1\"\nbase: {bootstrap: a, digest: sha256:" + strings.Repeat("a", 64) + "}\narchives: [{suite: a, components: [main], signed-by: k}]\n", "a bootstrap has no digest"},

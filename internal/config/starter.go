@@ -11,6 +11,9 @@ const starter = `# What the image shall be. isotrace lock turns it into exact co
 name: %[1]s
 release: "0.1.0"
 
+# Who makes the image, for its bills of materials.
+# supplier: {name: Example Ltd, contact: security@example.org, url: "https://example.org/"}
+
 # What packages are added to: a minimal system of a suite, or an image:
 #   base: {image: "debian:%[2]s@sha256:..."}   of a registry
 #   base: {oci: DIR}                          an OCI image layout

@@ -30,6 +30,9 @@ var (
 	sshKeyForm   = regexp.MustCompile(`^[a-z0-9@.-]+ [A-Za-z0-9+/=]+( [^\x00-\x1f]*)?$`)
 	titleForm    = regexp.MustCompile(`^[^\x00-\x1f"'$\\` + "`" + `]{1,80}$`)
 	kernelForm   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._,:=/@+%-]{0,200}$`)
+	partyForm    = regexp.MustCompile(`^[^\x00-\x1f\x7f<>]+$`)
+	contactForm  = regexp.MustCompile(`^[A-Za-z0-9_+-]+(\.[A-Za-z0-9_+-]+)*@[A-Za-z0-9]+(-+[A-Za-z0-9]+)*(\.[A-Za-z0-9]+(-+[A-Za-z0-9]+)*)+$`)
+	urlForm      = regexp.MustCompile("^[!#-;=?-\\[\\]_a-z~]+$")
 	modeForm     = regexp.MustCompile(`^[0-7]{3,4}$`)
 )
 
@@ -79,7 +82,7 @@ func (f *file) validate(c *Config) error {
 			return f.errorAt(r.path, r.hint, "%s", r.want)
 		}
 	}
-	for _, check := range []func(*Config) error{f.base, f.archives, f.mirrors, f.packages, f.sources, f.users, f.squashfs, f.epoch, f.requirements} {
+	for _, check := range []func(*Config) error{f.base, f.archives, f.mirrors, f.packages, f.sources, f.users, f.squashfs, f.epoch, f.requirements, f.supplier} {
 		if err := check(c); err != nil {
 			return err
 		}
@@ -288,6 +291,27 @@ func (f *file) epoch(c *Config) error {
 	}
 	if err := epoch.Epoch(t.Unix()).Validate(); err != nil {
 		return f.errorAt("epoch", "", "%w", err)
+	}
+	return nil
+}
+
+func (f *file) supplier(c *Config) error {
+	s := c.Supplier
+	if s == nil {
+		return nil
+	}
+	if len(s.Name) > 200 || !partyForm.MatchString(s.Name) || strings.TrimSpace(s.Name) == "" {
+		return f.errorAt("supplier.name", "such as Example Ltd", "want at most 200 characters in a line, without < and >")
+	}
+	if s.Contact != "" && (len(s.Contact) > 254 || !contactForm.MatchString(s.Contact)) {
+		return f.errorAt("supplier.contact", "such as security@example.org", "%.80q is no email address", s.Contact)
+	}
+	if s.URL == "" {
+		return nil
+	}
+	u, err := url.Parse(s.URL)
+	if err != nil || !slices.Contains([]string{"http", "https"}, u.Scheme) || u.Host == "" || u.User != nil || len(s.URL) > 1000 || !urlForm.MatchString(s.URL) {
+		return f.errorAt("supplier.url", "such as https://example.org/", "%.80q is no http or https address", s.URL)
 	}
 	return nil
 }

@@ -1,0 +1,170 @@
+package catalogue
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/isotrace/isotrace/internal/dpkgdb"
+	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/roottree"
+	"github.com/isotrace/isotrace/sbom"
+	"github.com/isotrace/isotrace/sbom/scan"
+)
+
+// target adds the packages of the root tree, as dpkg has them there. Of their
+// .debs, where there is one, digests and size are taken.
+func (r *run) target(debs []archived) error {
+	byID := map[string]*archived{}
+	for i := range debs {
+		byID[id(&debs[i].pkg)] = &debs[i]
+	}
+	for i := range r.db.Packages {
+		p := &r.db.Packages[i]
+		pkg := sbom.Package{
+			Set: sbom.Target, Name: p.Name, Version: p.Version, Architecture: p.Architecture, Source: p.Source, SourceVersion: p.SourceVersion,
+			Section: p.Section, Priority: p.Priority, Essential: p.Essential, Mark: sbom.Manual, Maintainer: p.Maintainer, Homepage: p.Homepage,
+			Summary: p.Summary, InstalledSize: p.InstalledSize, From: sbom.FromBase, Distro: r.out.Distro, Executable: r.executable(p),
+		}
+		if p.Auto {
+			pkg.Mark = sbom.Auto
+		}
+		if a := byID[p.ID()]; a != nil {
+			pkg.From, pkg.Deb = sbom.FromArchive, a.pkg.Deb
+			if a.pkg.Source != p.Source || a.pkg.SourceVersion != p.SourceVersion {
+				return fault.New(fault.Refused, "find out who changed dpkg's database", "%s: dpkg has it built from %s %s, its .deb from %s %s",
+					p.ID(), p.Source, p.SourceVersion, a.pkg.Source, a.pkg.SourceVersion)
+			}
+		}
+		r.using(&pkg, p.BuiltUsing, p.StaticBuilt)
+		at := docDir + "/" + p.Name + "/copyright"
+		real, text, err := r.copyright(at)
+		if err != nil {
+			r.licences.none(&pkg, err.Error())
+		} else {
+			r.licences.add(&pkg, real, text)
+		}
+		r.out.Packages = append(r.out.Packages, pkg)
+		r.needs = append(r.needs, sbom.Needs{PreDepends: p.PreDepends, Depends: p.Depends, Recommends: p.Recommends, Provides: p.Provides})
+	}
+	return nil
+}
+
+func id(p *sbom.Package) string { return p.Name + ":" + p.Architecture + "=" + p.Version }
+
+// executable tells whether a package has a file in the tree that can be run or
+// holds machine code.
+func (r *run) executable(p *dpkgdb.Package) sbom.Answer {
+	for _, f := range p.Files {
+		at, err := r.tree.Resolve(f)
+		if err != nil {
+			continue
+		}
+		if e, ok := r.tree.Lookup(at); ok && e.Type == roottree.File && (e.Mode&0o111 != 0 || r.seen.Programs[at]) {
+			return sbom.Yes
+		}
+	}
+	return sbom.No
+}
+
+// copyright reads a package's copyright file in the root tree, wherever links
+// lead within it.
+func (r *run) copyright(name string) (real string, text []byte, err error) {
+	real, e, ok := scan.Follow(r.tree, name)
+	switch {
+	case !ok:
+		return "", nil, errors.New("the image has no copyright file of it")
+	case e.Type != roottree.File:
+		return "", nil, errors.New("its copyright file is not a regular file")
+	case e.Size > maxCopyright:
+		return "", nil, fmt.Errorf("its copyright file has more than %d bytes", maxCopyright)
+	}
+	text, err = readAll(r.root, real, maxCopyright)
+	return real, text, err
+}
+
+// unpacked adds the packages of a set that is unpacked and never installed, as
+// their .debs have them.
+func (r *run) unpacked(set sbom.Set, debs []archived) {
+	slices.SortFunc(debs, func(a, b archived) int { return strings.Compare(id(&a.pkg), id(&b.pkg)) })
+	for i := range debs {
+		a := &debs[i]
+		pkg := a.pkg
+		pkg.Set, pkg.Distro, pkg.Executable = set, r.out.Distro, sbom.No
+		if a.data.Executable {
+			pkg.Executable = sbom.Yes
+		}
+		r.using(&pkg, a.builtUsing, a.staticUsing)
+		at, text, err := r.copyrightOf(a)
+		if err != nil {
+			r.licences.none(&pkg, err.Error())
+		} else {
+			r.licences.add(&pkg, at, text)
+		}
+		r.out.Packages = append(r.out.Packages, pkg)
+		r.needs = append(r.needs, a.needs)
+	}
+}
+
+// copyrightOf follows links from one package's folder of documents to another's,
+// of the same source package: a boot loader's may lead to one that its set has
+// no use for.
+func (r *run) copyrightOf(of *archived) (at string, text []byte, err error) {
+	const most = 40
+	at = docDir + "/" + of.pkg.Name + "/copyright"
+	for range most {
+		name := path.Base(path.Dir(at))
+		a := of
+		if name != of.pkg.Name {
+			a = r.sibling(of, name)
+		}
+		switch {
+		case a == nil && at == docDir+"/"+name+"/copyright" && r.installedSibling(of, name):
+			return r.copyright(at)
+		case a == nil || at != docDir+"/"+name+"/copyright":
+			return "", nil, errors.New("its copyright file is a link to " + sbom.Path(at).String() + ", which no package of its source has")
+		case a.data.Problem != "":
+			return "", nil, errors.New(a.data.Problem)
+		case a.data.Link == "":
+			return at, a.data.Copyright, nil
+		}
+		at = a.data.Link
+	}
+	return "", nil, errors.New("its copyright file is a link that leads in a circle")
+}
+
+// sibling is the .deb of that name that was built with another.
+func (r *run) sibling(of *archived, name string) *archived {
+	for _, set := range r.archived {
+		for i := range set {
+			if p := &set[i].pkg; p.Name == name && p.Source == of.pkg.Source && p.SourceVersion == of.pkg.SourceVersion {
+				return &set[i]
+			}
+		}
+	}
+	return nil
+}
+
+func (r *run) installedSibling(of *archived, name string) bool {
+	return slices.ContainsFunc(r.db.Packages, func(p dpkgdb.Package) bool {
+		return p.Name == name && p.Source == of.pkg.Source && p.SourceVersion == of.pkg.SourceVersion
+	})
+}
+
+// using fills in the source packages whose parts a package has.
+func (r *run) using(p *sbom.Package, built, static string) {
+	for _, f := range []struct {
+		name, field string
+		to          *[]sbom.SourceID
+	}{{"Built-Using", built, &p.BuiltUsing}, {"Static-Built-Using", static, &p.StaticBuiltUsing}} {
+		var err error
+		if *f.to, err = sbom.ParseSources(f.field); err != nil {
+			r.out.Findings = append(r.out.Findings, sbom.Finding{
+				ID:   fmt.Sprintf("%s:%s/%s:%s:%s", sbom.RuleDependency, p.Set, p.Name, p.Architecture, strings.ToLower(f.name)),
+				Text: fmt.Sprintf("%s %s: %s: %v", p.Name, p.Version, f.name, err), Components: []string{p.ID()},
+			})
+		}
+	}
+}

@@ -1,0 +1,184 @@
+package sbom
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha1"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/isotrace/isotrace/internal/artifact"
+	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/roottree"
+	"github.com/isotrace/isotrace/internal/stage"
+	"github.com/isotrace/isotrace/internal/trace"
+	"github.com/isotrace/isotrace/sbom"
+)
+
+// The names of trees in the documents.
+const (
+	treeRoot = "root"
+	treeISO  = "iso"
+)
+
+// efiPartition is the trace's name of it: it has no path.
+const efiPartition = "[EFI system partition]"
+
+// infoDir is where dpkg keeps each package's own control files.
+const infoDir = "var/lib/dpkg/info/"
+
+// files adds the files that are in no package.
+func (r *run) files(ctx context.Context) (err error) {
+	dir, err := r.work.View("root")
+	if err != nil {
+		return err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, root.Close()) }()
+	tree, err := r.work.Manifest("root")
+	if err != nil {
+		return err
+	}
+	medium := map[string]string{efiPartition: r.work.File("esp")}
+	for _, ref := range r.work.Set("medium") {
+		medium[ref.Path] = r.work.Content(ref)
+	}
+	r.ids = map[string]bool{}
+	for i := range r.doc.Packages {
+		r.ids[r.doc.Packages[i].ID()] = true
+	}
+	control := r.controlFiles()
+	for _, t := range []struct {
+		part, name string
+		open       func(name string) (io.ReadCloser, uint32, error)
+	}{
+		{trace.PartRoot, treeRoot, func(name string) (io.ReadCloser, uint32, error) {
+			e, ok := tree.Lookup(name)
+			if !ok || e.Type != roottree.File {
+				return nil, 0, fmt.Errorf("/%s: is no file of the root tree", name)
+			}
+			f, err := root.Open(name)
+			return f, e.Mode, err
+		}},
+		{trace.PartMedium, treeISO, func(name string) (io.ReadCloser, uint32, error) {
+			file, ok := medium[name]
+			if !ok {
+				return nil, 0, fmt.Errorf("/%s: is no file of the medium", name)
+			}
+			f, err := os.Open(file)
+			return f, 0o444, err
+		}},
+	} {
+		var list []trace.Origin
+		err := r.trace.Each(t.part, nil, func(o trace.Origin) bool {
+			if isComponent(&o) && !(t.part == trace.PartRoot && control(o.Path)) {
+				list = append(list, o)
+			}
+			return true
+		})
+		if err != nil {
+			return err
+		}
+		for i := range list {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			f, err := r.file(t.name, &list[i], t.open)
+			if err != nil {
+				return err
+			}
+			r.doc.Files = append(r.doc.Files, f)
+		}
+	}
+	return nil
+}
+
+// isComponent tells a regular file that is in no package as it is, and no copy
+// of one that is a component itself.
+func isComponent(o *trace.Origin) bool {
+	if o.Type != roottree.File || o.Of != "" {
+		return false
+	}
+	switch o.Kind {
+	case trace.Archive:
+		return false
+	case trace.Base:
+		return o.Package == nil
+	}
+	return true
+}
+
+// controlFiles tells the files in which dpkg keeps what an installed package
+// brought in its control part: they are the package's.
+func (r *run) controlFiles() func(name string) bool {
+	installed := map[string]bool{}
+	for i := range r.doc.Packages {
+		if p := &r.doc.Packages[i]; p.Set == sbom.Target {
+			installed[p.Name], installed[p.Name+":"+p.Architecture] = true, true
+		}
+	}
+	return func(name string) bool {
+		base, ok := strings.CutPrefix(name, infoDir)
+		ext := path.Ext(base)
+		return ok && ext != "" && installed[strings.TrimSuffix(base, ext)]
+	}
+}
+
+func (r *run) file(tree string, o *trace.Origin, open func(string) (io.ReadCloser, uint32, error)) (_ sbom.File, err error) {
+	f := sbom.File{Tree: tree, Path: sbom.Path(o.Path), Size: o.Size, Origin: string(o.Kind), Reason: o.Allowed}
+	if o.By != nil {
+		r.maker(&f, *o.By)
+	}
+	in, mode, err := open(o.Path)
+	if err != nil {
+		return f, err
+	}
+	defer func() { err = errors.Join(err, in.Close()) }()
+	head := &bytes.Buffer{}
+	weak, sum, strong := sha1.New(), sha256.New(), sha512.New()
+	tee := io.TeeReader(io.LimitReader(in, headSize), head)
+	n, err := io.Copy(io.MultiWriter(weak, sum, strong), io.MultiReader(tee, in))
+	if err != nil {
+		return f, err
+	}
+	f.Hashes = sbom.Hashes{SHA1: hex.EncodeToString(weak.Sum(nil)), SHA256: hex.EncodeToString(sum.Sum(nil)), SHA512: hex.EncodeToString(strong.Sum(nil))}
+	if n != o.Size || artifact.Digest(f.Hashes.SHA256) != o.SHA256 {
+		return f, fault.New(fault.Refused, "", "%s:/%s: is not as the trace has it", tree, f.Path)
+	}
+	f.Nature = nature(head.Bytes(), mode)
+	if tree == treeISO && o.Path == r.params.BIOSImage {
+		f.Nature.Executable = sbom.Yes // a boot sector and what follows it has no mark of its own
+	}
+	return f, nil
+}
+
+// maker says who made a file.
+func (r *run) maker(f *sbom.File, by int) {
+	a := &r.trace.Actors[by]
+	f.Reason = a.Actor.String()
+	if a.Kind != stage.ByStage {
+		f.Reason += ", in stage " + a.Stage
+	}
+	if a.Package != nil {
+		p := &r.trace.Packages[*a.Package]
+		if id := p.Set + "/" + p.ID(); r.ids[id] {
+			f.By = id
+		}
+	}
+	for _, q := range r.trace.Requirements {
+		if slices.ContainsFunc(q.Files, func(file string) bool { return a.Name == file || strings.HasPrefix(a.Name, file+"/") }) {
+			f.Requirements = append(f.Requirements, q.ID)
+		}
+	}
+}
