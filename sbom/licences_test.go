@@ -63,7 +63,7 @@ func TestReadLicencesRefuses(t *testing.T) {
 		want string
 	}{
 		{"nothing", nil, "EOF"},
-		{"no zstd", []byte("{}\n"), "magic"},
+		{"no zstd", []byte(strings.Repeat("{}\n", 100)), "magic"},
 		{"another format", packed(`{"format":2,"copyrights":0,"texts":0}`), "format 2"},
 		{"fewer lines", packed(`{"format":1,"copyrights":2,"texts":0}`, good), "EOF"},
 		{"more lines", packed(`{"format":1,"copyrights":0,"texts":1}`, text, text), "more lines"},

@@ -32,7 +32,7 @@ var (
 	kernelForm   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._,:=/@+%-]{0,200}$`)
 	partyForm    = regexp.MustCompile(`^[^\x00-\x1f\x7f<>]+$`)
 	contactForm  = regexp.MustCompile(`^[A-Za-z0-9_+-]+(\.[A-Za-z0-9_+-]+)*@[A-Za-z0-9]+(-+[A-Za-z0-9]+)*(\.[A-Za-z0-9]+(-+[A-Za-z0-9]+)*)+$`)
-	urlForm      = regexp.MustCompile("^[!#-;=?-\\[\\]_a-z~]+$")
+	urlForm      = regexp.MustCompile(`^[!#-;=?-\[\]_a-z~]+$`)
 	modeForm     = regexp.MustCompile(`^[0-7]{3,4}$`)
 )
 
