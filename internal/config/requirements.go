@@ -2,12 +2,11 @@ package config
 
 import (
 	"fmt"
-	"regexp"
 
 	"go.yaml.in/yaml/v3"
 )
 
-var idForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}$`)
+var idForm = form(`^[A-Za-z0-9][A-Za-z0-9._:/-]{0,63}$`)
 
 // Entry is a part of the config that may say which requirements it is there for.
 type Entry struct {
@@ -53,7 +52,7 @@ func (f *file) requirements(c *Config) error {
 	}
 	for _, e := range c.Entries() {
 		for i, id := range e.Requirements {
-			if !idForm.MatchString(id) {
+			if !idForm(id) {
 				return f.errorAt(at(e.Path+".requirements", i), "such as HLR-12", "%q is no identifier", id)
 			}
 		}

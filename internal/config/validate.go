@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/isotrace/isotrace/internal/archive"
 	"github.com/isotrace/isotrace/internal/artifact"
@@ -17,23 +18,30 @@ import (
 	"github.com/isotrace/isotrace/internal/sanitise"
 )
 
+// form returns a match against a pattern that is compiled when it is first
+// used: most commands read no config.
+func form(pattern string) func(string) bool {
+	compiled := sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(pattern) })
+	return func(s string) bool { return compiled().MatchString(s) }
+}
+
 var (
-	nameForm     = regexp.MustCompile(`^[a-z0-9][a-z0-9._+-]{0,63}$`)
-	releaseForm  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+~-]{0,63}$`)
-	repoForm     = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+-]*$`)
-	hostForm     = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
-	localeForm   = regexp.MustCompile(`^[A-Za-z]{1,8}(_[A-Z]{2})?(\.[A-Za-z0-9-]+)?(@[a-z]+)?$`)
-	zoneForm     = regexp.MustCompile(`^[A-Za-z0-9+_-]+(/[A-Za-z0-9+_-]+){0,2}$`)
-	keyboardForm = regexp.MustCompile(`^[a-z]{2,12}$`)
-	userForm     = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,31}$`)
-	hashForm     = regexp.MustCompile(`^[$_.*!A-Za-z0-9/,=+-]{1,200}$`)
-	sshKeyForm   = regexp.MustCompile(`^[a-z0-9@.-]+ [A-Za-z0-9+/=]+( [^\x00-\x1f]*)?$`)
-	titleForm    = regexp.MustCompile(`^[^\x00-\x1f"'$\\` + "`" + `]{1,80}$`)
-	kernelForm   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._,:=/@+%-]{0,200}$`)
-	partyForm    = regexp.MustCompile(`^[^\x00-\x1f\x7f<>]+$`)
-	contactForm  = regexp.MustCompile(`^[A-Za-z0-9_+-]+(\.[A-Za-z0-9_+-]+)*@[A-Za-z0-9]+(-+[A-Za-z0-9]+)*(\.[A-Za-z0-9]+(-+[A-Za-z0-9]+)*)+$`)
-	urlForm      = regexp.MustCompile(`^[!#-;=?-\[\]_a-z~]+$`)
-	modeForm     = regexp.MustCompile(`^[0-7]{3,4}$`)
+	nameForm     = form(`^[a-z0-9][a-z0-9._+-]{0,63}$`)
+	releaseForm  = form(`^[A-Za-z0-9][A-Za-z0-9._+~-]{0,63}$`)
+	repoForm     = form(`^[A-Za-z0-9][A-Za-z0-9._+-]*$`)
+	hostForm     = form(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+	localeForm   = form(`^[A-Za-z]{1,8}(_[A-Z]{2})?(\.[A-Za-z0-9-]+)?(@[a-z]+)?$`)
+	zoneForm     = form(`^[A-Za-z0-9+_-]+(/[A-Za-z0-9+_-]+){0,2}$`)
+	keyboardForm = form(`^[a-z]{2,12}$`)
+	userForm     = form(`^[a-z_][a-z0-9_-]{0,31}$`)
+	hashForm     = form(`^[$_.*!A-Za-z0-9/,=+-]{1,200}$`)
+	sshKeyForm   = form(`^[a-z0-9@.-]+ [A-Za-z0-9+/=]+( [^\x00-\x1f]*)?$`)
+	titleForm    = form(`^[^\x00-\x1f"'$\\` + "`" + `]{1,80}$`)
+	kernelForm   = form(`^[A-Za-z0-9][A-Za-z0-9._,:=/@+%-]{0,200}$`)
+	partyForm    = form(`^[^\x00-\x1f\x7f<>]+$`)
+	contactForm  = form(`^[A-Za-z0-9_+-]+(\.[A-Za-z0-9_+-]+)*@[A-Za-z0-9]+(-+[A-Za-z0-9]+)*(\.[A-Za-z0-9]+(-+[A-Za-z0-9]+)*)+$`)
+	urlForm      = form(`^[!#-;=?-\[\]_a-z~]+$`)
+	modeForm     = form(`^[0-7]{3,4}$`)
 )
 
 // rule is one demand on one value.
@@ -46,23 +54,23 @@ type rule struct {
 
 func (f *file) validate(c *Config) error {
 	rules := []rule{
-		{"name", nameForm.MatchString(c.Name), "the image is called NAME.iso", "want lower-case letters, digits, and . _ + - inside"},
-		{"release", releaseForm.MatchString(c.Release), `such as release: "1.0.0"`, "want letters, digits and . _ + ~ -"},
-		{"title", titleForm.MatchString(c.Title), "", "want at most 80 characters, without quotes, $, ` and \\"},
+		{"name", nameForm(c.Name), "the image is called NAME.iso", "want lower-case letters, digits, and . _ + - inside"},
+		{"release", releaseForm(c.Release), `such as release: "1.0.0"`, "want letters, digits and . _ + ~ -"},
+		{"title", titleForm(c.Title), "", "want at most 80 characters, without quotes, $, ` and \\"},
 		{"architecture", c.Architecture == "amd64", "amd64 is the only architecture so far", fmt.Sprintf("%q is not supported", c.Architecture)},
 		{"live", c.Live == "live-boot" || c.Live == "casper", "live-boot is Debian's, casper is Ubuntu's", fmt.Sprintf("%q is neither live-boot nor casper", c.Live)},
-		{"hostname", c.Hostname == "" || hostForm.MatchString(c.Hostname), "", "want a host name: lower-case letters, digits and -"},
-		{"locale", c.Locale == "" || localeForm.MatchString(c.Locale), "such as en_GB.UTF-8", fmt.Sprintf("%q is no locale", c.Locale)},
-		{"timezone", c.Timezone == "" || zoneForm.MatchString(c.Timezone), "such as Europe/Paris", fmt.Sprintf("%q is no time zone", c.Timezone)},
-		{"keyboard", c.Keyboard == "" || keyboardForm.MatchString(c.Keyboard), "such as gb", fmt.Sprintf("%q is no XKB layout", c.Keyboard)},
-		{"root-password-hash", c.RootPasswordHash == "" || hashForm.MatchString(c.RootPasswordHash), "openssl passwd -6 makes one", "want a crypt(5) hash"},
+		{"hostname", c.Hostname == "" || hostForm(c.Hostname), "", "want a host name: lower-case letters, digits and -"},
+		{"locale", c.Locale == "" || localeForm(c.Locale), "such as en_GB.UTF-8", fmt.Sprintf("%q is no locale", c.Locale)},
+		{"timezone", c.Timezone == "" || zoneForm(c.Timezone), "such as Europe/Paris", fmt.Sprintf("%q is no time zone", c.Timezone)},
+		{"keyboard", c.Keyboard == "" || keyboardForm(c.Keyboard), "such as gb", fmt.Sprintf("%q is no XKB layout", c.Keyboard)},
+		{"root-password-hash", c.RootPasswordHash == "" || hashForm(c.RootPasswordHash), "openssl passwd -6 makes one", "want a crypt(5) hash"},
 		{"boot.timeout", *c.Boot.Timeout >= 0 && *c.Boot.Timeout <= 3600, "", "want 0 to 3600 seconds"},
 	}
 	for i, l := range c.Locales {
-		rules = append(rules, rule{at("locales", i), localeForm.MatchString(l), "such as en_GB.UTF-8", fmt.Sprintf("%q is no locale", l)})
+		rules = append(rules, rule{at("locales", i), localeForm(l), "such as en_GB.UTF-8", fmt.Sprintf("%q is no locale", l)})
 	}
 	for i, p := range c.Boot.Parameters {
-		rules = append(rules, rule{at("boot.parameters", i), kernelForm.MatchString(p), "one parameter an entry", fmt.Sprintf("%q is no kernel parameter", p)})
+		rules = append(rules, rule{at("boot.parameters", i), kernelForm(p), "one parameter an entry", fmt.Sprintf("%q is no kernel parameter", p)})
 	}
 	for i, o := range c.Outputs {
 		rules = append(rules, rule{at("outputs", i), o == "iso", "iso is the only output so far", fmt.Sprintf("%q is not known", o)})
@@ -130,7 +138,7 @@ func (f *file) archives(c *Config) error {
 			if err := archive.ValidatePath(a.Suite); err != nil || strings.HasSuffix(a.Suite, "/") {
 				return f.errorAt(here+".suite", "a suite or codename, such as trixie", "%q is no suite", a.Suite)
 			}
-			if a.Repository != "" && !repoForm.MatchString(a.Repository) {
+			if a.Repository != "" && !repoForm(a.Repository) {
 				return f.errorAt(here+".repository", "the last element of the mirror's address, such as debian", "%q is no name", a.Repository)
 			}
 			if len(a.Components) == 0 {
@@ -217,7 +225,7 @@ func (f *file) sources(c *Config) error {
 		if !strings.HasPrefix(o.To, "/") || strings.ContainsRune(o.To, 0) || strings.Contains(o.To, "/../") || path.Base(o.To) == ".." {
 			return f.errorAt(here+".to", "such as /etc/motd", "want an absolute path in the image")
 		}
-		if o.Mode != "" && !modeForm.MatchString(o.Mode) {
+		if o.Mode != "" && !modeForm(o.Mode) {
 			return f.errorAt(here+".mode", `such as mode: "0600"`, "%q is no octal mode", o.Mode)
 		}
 		if o.UID < 0 || o.UID > 65535 || o.GID < 0 || o.GID > 65535 {
@@ -241,13 +249,13 @@ func local(p string) error {
 func (f *file) users(c *Config) error {
 	for i, u := range c.Users {
 		here := at("users", i)
-		if !userForm.MatchString(u.Name) || u.Name == "root" {
+		if !userForm(u.Name) || u.Name == "root" {
 			return f.errorAt(here+".name", "lower-case letters, digits, _ and -; root has root-password-hash", "%q is no name for an account", u.Name)
 		}
 		if u.UID < 0 || u.UID > 59999 {
 			return f.errorAt(here+".uid", "", "want 1 to 59999")
 		}
-		if u.PasswordHash != "" && !hashForm.MatchString(u.PasswordHash) {
+		if u.PasswordHash != "" && !hashForm(u.PasswordHash) {
 			return f.errorAt(here+".password-hash", "openssl passwd -6 makes one", "want a crypt(5) hash")
 		}
 		if strings.ContainsAny(u.Comment, ":\n\x00,") {
@@ -257,12 +265,12 @@ func (f *file) users(c *Config) error {
 			return f.errorAt(here+".shell", "such as /bin/bash", "want an absolute path")
 		}
 		for j, g := range u.Groups {
-			if !userForm.MatchString(g) {
+			if !userForm(g) {
 				return f.errorAt(at(here+".groups", j), "", "%q is no name for a group", g)
 			}
 		}
 		for j, k := range u.SSHKeys {
-			if !sshKeyForm.MatchString(k) {
+			if !sshKeyForm(k) {
 				return f.errorAt(at(here+".ssh-keys", j), "one line of an authorized_keys file, without options", "is no public key")
 			}
 		}
@@ -300,17 +308,17 @@ func (f *file) supplier(c *Config) error {
 	if s == nil {
 		return nil
 	}
-	if len(s.Name) > 200 || !partyForm.MatchString(s.Name) || strings.TrimSpace(s.Name) == "" {
+	if len(s.Name) > 200 || !partyForm(s.Name) || strings.TrimSpace(s.Name) == "" {
 		return f.errorAt("supplier.name", "such as Example Ltd", "want at most 200 characters in a line, without < and >")
 	}
-	if s.Contact != "" && (len(s.Contact) > 254 || !contactForm.MatchString(s.Contact)) {
+	if s.Contact != "" && (len(s.Contact) > 254 || !contactForm(s.Contact)) {
 		return f.errorAt("supplier.contact", "such as security@example.org", "%.80q is no email address", s.Contact)
 	}
 	if s.URL == "" {
 		return nil
 	}
 	u, err := url.Parse(s.URL)
-	if err != nil || !slices.Contains([]string{"http", "https"}, u.Scheme) || u.Host == "" || u.User != nil || len(s.URL) > 1000 || !urlForm.MatchString(s.URL) {
+	if err != nil || !slices.Contains([]string{"http", "https"}, u.Scheme) || u.Host == "" || u.User != nil || len(s.URL) > 1000 || !urlForm(s.URL) {
 		return f.errorAt("supplier.url", "such as https://example.org/", "%.80q is no http or https address", s.URL)
 	}
 	return nil
