@@ -230,7 +230,12 @@ type About struct {
 	Gives string `json:"gives"`
 	// From are the stages whose outputs it takes.
 	From []string `json:"from"`
+	// Only says what in the config brings the stage in, where not all do.
+	Only string `json:"only,omitempty"`
 }
+
+// only are the stages that not every config has.
+var only = map[string]string{"sourceiso": "sources: true"}
 
 // List describes the pipeline, in order.
 func List() []About {
@@ -241,7 +246,7 @@ func List() []About {
 	g, _ := Pipeline(c, &lockfile.Lock{}, &Materials{}, nil)
 	var list []About
 	for _, s := range g.Stages() {
-		a := About{Name: s.Name, Takes: s.Takes, Gives: s.Gives, From: []string{}}
+		a := About{Name: s.Name, Takes: s.Takes, Gives: s.Gives, From: []string{}, Only: only[s.Name]}
 		for _, in := range s.Inputs {
 			if name := stage.MakerOf(in.From); !slices.Contains(a.From, name) {
 				a.From = append(a.From, name)
@@ -257,7 +262,11 @@ func Markdown() string {
 	var b strings.Builder
 	b.WriteString("# The pipeline\n\nMade from `stages/pipeline.go` by `isotrace stages --markdown`. Each stage leaves one signed link.\n\n| stage | takes | gives | after |\n|---|---|---|---|\n")
 	for _, a := range List() {
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", a.Name, a.Takes, a.Gives, strings.Join(a.From, ", "))
+		gives := a.Gives
+		if a.Only != "" {
+			gives += " (with `" + a.Only + "`)"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", a.Name, a.Takes, gives, strings.Join(a.From, ", "))
 	}
 	return b.String()
 }

@@ -88,8 +88,8 @@ func writeLayout(t *testing.T, p *project, dir string) (ownerKey string) {
 		t.Fatal(err)
 	}
 	var stages []struct {
-		Name string
-		From []string
+		Name, Only string
+		From       []string
 	}
 	if err := json.Unmarshal(out, &stages); err != nil {
 		t.Fatal(err)
@@ -99,6 +99,9 @@ func writeLayout(t *testing.T, p *project, dir string) (ownerKey string) {
 		Inspect: []in_toto.Inspection{},
 	}
 	for _, s := range stages {
+		if s.Only != "" {
+			continue
+		}
 		rules := [][]string{}
 		for _, from := range s.From {
 			rules = append(rules, []string{"MATCH", from + "/*", "WITH", "PRODUCTS", "FROM", from})
