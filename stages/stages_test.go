@@ -329,3 +329,21 @@ func TestBaseImage(t *testing.T) {
 		t.Error("a changed layer was taken")
 	}
 }
+
+// TestOnly: a stage that is said to be in some builds alone is in no other.
+func TestOnly(t *testing.T) {
+	c, err := config.Parse("starter", []byte(config.Starter("live", "trixie")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, _ := Pipeline(c, &lockfile.Lock{}, &Materials{}, nil)
+	always := map[string]bool{}
+	for _, s := range g.Stages() {
+		always[s.Name] = true
+	}
+	for _, a := range List() {
+		if always[a.Name] != (a.Only == "") {
+			t.Errorf("stage %s: in every build %t, said to need %q", a.Name, always[a.Name], a.Only)
+		}
+	}
+}

@@ -19,8 +19,8 @@ const (
 	maxLicence  = 1 << 12
 )
 
-// collector makes components of syft's packages. Those of one type, name,
-// version and package URL that lie in the same .deb, or in none, are one.
+// collector makes components of what was seen. Those of one type, name, version,
+// package URL and digest that lie in the same .deb, or in none, are one.
 type collector struct {
 	owner    func(path string) string
 	byKey    map[string]*sbom.Found
@@ -37,6 +37,11 @@ func newCollector(owner func(path string) string) *collector {
 type seenAt struct {
 	kind, name, version, purl, licence, by string
 	paths                                  []sbom.Path
+	// hashes and nature are those of the file that it is; outer tells that it is
+	// one, and not a part of one.
+	hashes sbom.Hashes
+	nature sbom.Nature
+	outer  bool
 }
 
 // addPackage adds what syft saw.
@@ -59,10 +64,10 @@ func (c *collector) add(s seenAt) *sbom.Found {
 		return nil
 	}
 	in := c.owner(string(s.paths[0]))
-	key := strings.Join([]string{s.kind, s.name, s.version, s.purl, in}, "\x00")
+	key := strings.Join([]string{s.kind, s.name, s.version, s.purl, in, s.hashes.SHA256}, "\x00")
 	f, ok := c.byKey[key]
 	if !ok {
-		f = &sbom.Found{Type: s.kind, Name: s.name, Version: s.version, PURL: s.purl, FoundBy: s.by, In: in}
+		f = &sbom.Found{Type: s.kind, Name: s.name, Version: s.version, PURL: s.purl, FoundBy: s.by, In: in, Hashes: s.hashes, Nature: s.nature}
 		c.byKey[key] = f
 	}
 	f.Paths = append(f.Paths, s.paths...)

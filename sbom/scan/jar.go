@@ -5,6 +5,9 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/hex"
 	"errors"
 	"io"
 	"os"
@@ -15,7 +18,7 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/anchore/packageurl-go"
+	"github.com/package-url/packageurl-go"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/isotrace/isotrace/sbom"
@@ -72,6 +75,19 @@ func readJarFile(root *os.Root, name string) (_ []seenAt, err error) {
 	}
 	j := jar{place: sbom.Path(name)}
 	j.read(f, st.Size(), path.Base(name), 0)
+	if len(j.found) == 0 || j.outer != 1 {
+		return j.found, nil
+	}
+	sum, strong := sha256.New(), sha512.New()
+	if _, err := io.Copy(io.MultiWriter(sum, strong), io.NewSectionReader(f, 0, st.Size())); err != nil {
+		return nil, err
+	}
+	for i := range j.found {
+		if s := &j.found[i]; s.outer {
+			s.hashes = sbom.Hashes{SHA256: hex.EncodeToString(sum.Sum(nil)), SHA512: hex.EncodeToString(strong.Sum(nil))}
+			s.nature = sbom.Nature{Executable: sbom.Yes, Archive: sbom.Yes, Structured: sbom.Yes}
+		}
+	}
 	return j.found, nil
 }
 
@@ -80,6 +96,7 @@ type jar struct {
 	place  sbom.Path
 	found  []seenAt
 	nested int64
+	outer  int // components of the archive itself; one of them alone is the file
 }
 
 // read reads an archive. What is none, or damaged, says nothing: a name alone
@@ -96,7 +113,7 @@ func (j *jar) read(r io.ReaderAt, size int64, name string, depth int) {
 			manifest = readProperties(f, ": ")
 		case strings.HasPrefix(f.Name, "META-INF/maven/") && path.Base(f.Name) == "pom.properties":
 			p := readProperties(f, "=")
-			maven = j.artifact(p["groupId"], p["artifactId"], p["version"]) || maven
+			maven = j.artifact(p["groupId"], p["artifactId"], p["version"], depth == 0) || maven
 		case depth < maxJarDepth && slices.Contains(jarNames, "**/*"+ext):
 			j.within(f, depth)
 		}
@@ -110,14 +127,14 @@ func (j *jar) read(r io.ReaderAt, size int64, name string, depth int) {
 			version = manifest[key]
 		}
 	}
-	j.add(seenAt{name: artifact, version: version})
+	j.add(seenAt{name: artifact, version: version, outer: depth == 0})
 }
 
-func (j *jar) artifact(group, artifact, version string) bool {
+func (j *jar) artifact(group, artifact, version string, outer bool) bool {
 	if artifact == "" {
 		return false
 	}
-	s := seenAt{name: artifact, version: version}
+	s := seenAt{name: artifact, version: version, outer: outer}
 	if group != "" {
 		s.purl = packageurl.NewPackageURL(packageurl.TypeMaven, group, artifact, version, nil, "").ToString()
 	}
@@ -128,6 +145,9 @@ func (j *jar) artifact(group, artifact, version string) bool {
 func (j *jar) add(s seenAt) {
 	if len(j.found) == maxJarParts {
 		return
+	}
+	if s.outer {
+		j.outer++
 	}
 	s.kind, s.by, s.paths = "java-archive", byJar, []sbom.Path{j.place}
 	j.found = append(j.found, s)
