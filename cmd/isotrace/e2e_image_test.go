@@ -99,6 +99,7 @@ func TestFromImage(t *testing.T) {
 	if out, code := p.run("verify", p.out(), "--key", filepath.Join(p.dir, "keys", "builder.pub")); code != 0 {
 		t.Errorf("verify: exit status %d\n%s", code, out)
 	}
+	imageInSBOM(t, p, l)
 	tree, err := os.Open(p.out("evidence", "manifest", "sanitise", "root.mtree"))
 	if err != nil {
 		t.Fatal(err)

@@ -27,11 +27,16 @@ func bills(t *testing.T, p *project) (*cdx.BOM, map[string][]byte) {
 	for _, name := range []string{"rescue.cdx.json", "rescue.spdx.json", sbom.LicencesFile} {
 		texts[name] = readAll(t, p.out("evidence", "sbom", name))
 	}
+	return decodeBOM(t, texts["rescue.cdx.json"]), texts
+}
+
+func decodeBOM(t *testing.T, text []byte) *cdx.BOM {
+	t.Helper()
 	bom := new(cdx.BOM)
-	if err := cdx.NewBOMDecoder(bytes.NewReader(texts["rescue.cdx.json"]), cdx.BOMFileFormatJSON).Decode(bom); err != nil {
+	if err := cdx.NewBOMDecoder(bytes.NewReader(text), cdx.BOMFileFormatJSON).Decode(bom); err != nil {
 		t.Fatal(err)
 	}
-	return bom, texts
+	return bom
 }
 
 // everything is each component of a document, with those that built the image.
@@ -291,5 +296,36 @@ func TestSBOMFields(t *testing.T) {
 	}
 	if bom.Annotations != nil {
 		t.Errorf("findings: %+v", *bom.Annotations)
+	}
+}
+
+// imageInSBOM demands that the base image, its layers and the packages that came
+// with it are told as such.
+func imageInSBOM(t *testing.T, p *project, l *lockfile.Lock) {
+	t.Helper()
+	bom := decodeBOM(t, readAll(t, p.out("evidence", "sbom", "from-image.cdx.json")))
+	came := map[string]bool{}
+	for _, id := range l.Image.Packages {
+		came[id] = true
+	}
+	installed, layers := 0, 0
+	for _, c := range everything(bom) {
+		f := properties(&c)
+		switch {
+		case c.Type == cdx.ComponentTypeContainer && c.Components != nil:
+			layers = len(*c.Components)
+		case f["isotrace:set"] == "target":
+			installed++
+			id := c.Name + ":" + f["isotrace:architecture"] + "=" + c.Version
+			if from := map[bool]string{true: "base", false: "archive"}[came[id]]; f["isotrace:from"] != from {
+				t.Errorf("%s is from %q, want %q", id, f["isotrace:from"], from)
+			}
+			if proof := slices.ContainsFunc(l.Target, func(p lockfile.Package) bool { return p.ID() == id }); proof != (c.Hashes != nil) || !proof && f["isotrace:layer"] == "" {
+				t.Errorf("%s: hashes %v, layer %q", id, c.Hashes, f["isotrace:layer"])
+			}
+		}
+	}
+	if installed != len(l.Installed()) || layers != len(l.Image.Layers) {
+		t.Errorf("%d packages and %d layers, want %d and %d", installed, layers, len(l.Installed()), len(l.Image.Layers))
 	}
 }

@@ -45,7 +45,7 @@ type Debs struct {
 // the lock ends the build.
 func Stage(root stage.Tree, debs Debs, p Params) stage.Stage {
 	s := stage.Stage{
-		Name: "catalogue", Version: 1, Params: p,
+		Name: "catalogue", Version: 2, Params: p,
 		Takes: "root tree, .debs of all sets", Gives: "packages, licences and everything else that software can be told by",
 		Inputs:  []stage.Input{{Name: "root", From: root}, {Name: "boot", From: debs.Boot}, {Name: "tools", From: debs.Tools}},
 		Outputs: []stage.Output{{Name: Output, Kind: stage.KindFile}},
@@ -92,7 +92,7 @@ func (r *run) all(ctx context.Context, target []string) (err error) {
 	if r.db, err = dpkgdb.Read(r.root); err != nil {
 		return err
 	}
-	if r.out.Distro, err = distro(r.root); err != nil {
+	if r.out.Distro, err = distro(r.root, r.tree); err != nil {
 		return err
 	}
 	var installed []archived
@@ -202,14 +202,21 @@ func (r *run) compare() error {
 	return nil
 }
 
-// distro reads the root tree's os-release(5).
-func distro(root *os.Root) (d sbom.Distro, err error) {
-	text, err := readAll(root, "etc/os-release", 1<<16)
-	if errors.Is(err, os.ErrNotExist) {
-		text, err = readAll(root, "usr/lib/os-release", 1<<16)
+// distro reads the root tree's os-release(5), wherever links lead within the tree.
+func distro(root *os.Root, tree *roottree.Manifest) (d sbom.Distro, err error) {
+	var text []byte
+	for _, name := range []string{"etc/os-release", "usr/lib/os-release"} {
+		real, _, ok := scan.Follow(tree, name)
+		if !ok {
+			continue
+		}
+		if text, err = readAll(root, real, 1<<16); err != nil {
+			return d, fmt.Errorf("which distribution it is: %w", err)
+		}
+		break
 	}
-	if err != nil {
-		return d, fmt.Errorf("which distribution it is: %w", err)
+	if text == nil {
+		return d, errors.New("which distribution it is: the root tree has no os-release")
 	}
 	fields := map[string]string{}
 	for l := range strings.Lines(string(text)) {

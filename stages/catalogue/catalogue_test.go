@@ -274,7 +274,7 @@ func TestLicences(t *testing.T) {
 
 // TestSets gathers packages of all sets, in the order of the sets.
 func TestSets(t *testing.T) {
-	r := inTree(t, map[string]string{"usr/share/doc/hello/copyright": machine, "usr/bin/hello": "x", "etc/os-release": "ID=debian\nVERSION_ID=\"13\"\nVERSION_CODENAME=trixie\n"})
+	r := inTree(t, map[string]string{"usr/share/doc/hello/copyright": machine, "usr/bin/hello": "x", "etc/os-release": "->/usr/lib/os-release", "usr/lib/os-release": "ID=debian\nVERSION_ID=\"13\"\nVERSION_CODENAME=trixie\n"})
 	r.db.Packages = []dpkgdb.Package{{
 		Name: "hello", Version: "1:2.10-3+b1", Architecture: "amd64", Source: "hello-src", SourceVersion: "1:2.10-3", Files: []string{"usr", "usr/bin", "usr/bin/hello"}, Auto: true,
 		BuiltUsing: "odd",
@@ -286,7 +286,7 @@ func TestSets(t *testing.T) {
 	if r.tree, err = roottree.Walk(context.Background(), r.root.Name(), roottree.WalkOptions{NoXattrs: true}); err != nil {
 		t.Fatal(err)
 	}
-	if r.out.Distro, err = distro(r.root); err != nil || r.out.Distro != (sbom.Distro{ID: "debian", Version: "13", Codename: "trixie"}) {
+	if r.out.Distro, err = distro(r.root, r.tree); err != nil || r.out.Distro != (sbom.Distro{ID: "debian", Version: "13", Codename: "trixie"}) {
 		t.Errorf("%+v, %v", r.out.Distro, err)
 	}
 	file, ref := debFile(t, control, "gz")
