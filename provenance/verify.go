@@ -2,12 +2,16 @@ package provenance
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/config"
@@ -63,6 +67,7 @@ type verification struct {
 	iso   artifact.Digest
 	// md5 are those of the image's files.
 	md5  map[string]string
+	mu   sync.Mutex // guards held
 	held []artifact.Digest
 }
 
@@ -83,6 +88,8 @@ const verifierVersion = 2
 // hold remembers that a rule holds.
 func (v *verification) hold(name artifact.Digest, problems []Problem) {
 	if len(problems) == 0 {
+		v.mu.Lock()
+		defer v.mu.Unlock()
 		v.held = append(v.held, name)
 	}
 }
@@ -128,39 +135,64 @@ func Verify(ctx context.Context, dir string, o VerifyOptions) (Result, error) {
 			r.ExpiredAccepted = append(r.ExpiredAccepted, a.ID)
 		}
 	}
-	for _, rule := range rules {
-		if ctx.Err() != nil {
-			return r, context.Cause(ctx)
-		}
-		c := Check{Rule: rule.name}
-		if c.What, c.Problems, err = rule.check(v, ctx); err != nil {
-			return r, fmt.Errorf("check %s: %w", rule.name, err)
-		}
-		r.Checks = append(r.Checks, c)
-		if o.Report != nil {
-			o.Report(c)
-		}
-	}
+	r.Checks, err = v.checkAll(ctx)
 	r.Held = v.held
-	return r, nil
+	return r, err
 }
 
-// rules are checked in this order; later ones use what earlier ones found.
+// checkAll makes the checks and tells of them in the order of the rules.
+func (v *verification) checkAll(ctx context.Context) ([]Check, error) {
+	checks, done := make([]Check, len(rules)), make([]bool, len(rules))
+	var mu sync.Mutex // guards done
+	check := func(i int) (err error) {
+		c := &checks[i]
+		c.Rule = rules[i].name
+		if c.What, c.Problems, err = rules[i].check(v, ctx); err != nil {
+			return fmt.Errorf("check %s: %w", c.Rule, err)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		done[i] = true
+		if v.opts.Report == nil || slices.Contains(done[:i], false) {
+			return nil
+		}
+		for ; i < len(done) && done[i]; i++ {
+			v.opts.Report(checks[i])
+		}
+		return nil
+	}
+	var beside errgroup.Group
+	for i, rule := range rules {
+		if ctx.Err() != nil {
+			return nil, errors.Join(context.Cause(ctx), beside.Wait())
+		}
+		if rule.beside {
+			beside.Go(func() error { return check(i) })
+		} else if err := check(i); err != nil {
+			return nil, errors.Join(err, beside.Wait())
+		}
+	}
+	return checks, beside.Wait()
+}
+
+// rules are checked in this order; later ones use what earlier ones found, but
+// not what those found that run beside others.
 var rules = []struct {
-	name  string
-	about string
-	check func(*verification, context.Context) (string, []Problem, error)
+	name   string
+	about  string
+	check  func(*verification, context.Context) (string, []Problem, error)
+	beside bool
 }{
-	{"evidence", "SHA256SUMS is signed and lists exactly what is there", (*verification).evidence},
-	{"links", "every link is signed by the builder", (*verification).checkLinks},
-	{"chain", "what a stage took is what another one gave or the project holds", (*verification).chain},
-	{"lock", "the lock belongs to the config, and nothing but the lock was fetched", (*verification).checkLock},
-	{"archives", "every package stands in an index that an archive's key signed", (*verification).archives},
-	{"image", "the image is the one that the last stage gave", (*verification).checkImage},
-	{"medium", "the image's files and EFI system partition are those recorded, byte for byte", (*verification).medium},
-	{"checksums", "the image's md5sum.txt lists its files as they are", (*verification).checksums},
-	{"squashfs", "the squashfs holds the recorded root tree", (*verification).checkSquashfs},
-	{"trace", "every file of the image has an origin, and every origin a locked package, a stage or a file of the project", (*verification).checkTrace},
+	{"evidence", "SHA256SUMS is signed and lists exactly what is there", (*verification).evidence, false},
+	{"links", "every link is signed by the builder", (*verification).checkLinks, false},
+	{"chain", "what a stage took is what another one gave or the project holds", (*verification).chain, false},
+	{"lock", "the lock belongs to the config, and nothing but the lock was fetched", (*verification).checkLock, false},
+	{"archives", "every package stands in an index that an archive's key signed", (*verification).archives, true},
+	{"image", "the image is the one that the last stage gave", (*verification).checkImage, false},
+	{"medium", "the image's files and EFI system partition are those recorded, byte for byte", (*verification).medium, false},
+	{"checksums", "the image's md5sum.txt lists its files as they are", (*verification).checksums, false},
+	{"squashfs", "the squashfs holds the recorded root tree", (*verification).checkSquashfs, false},
+	{"trace", "every file of the image has an origin, and every origin a locked package, a stage or a file of the project", (*verification).checkTrace, false},
 }
 
 // Rules returns the names of the checks and what each says.

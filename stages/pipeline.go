@@ -15,6 +15,7 @@ import (
 	"github.com/isotrace/isotrace/stages/catalogue"
 	"github.com/isotrace/isotrace/stages/contents"
 	"github.com/isotrace/isotrace/stages/customise"
+	"github.com/isotrace/isotrace/stages/debs"
 	"github.com/isotrace/isotrace/stages/fetch"
 	"github.com/isotrace/isotrace/stages/install"
 	"github.com/isotrace/isotrace/stages/iso"
@@ -56,9 +57,6 @@ func Pipeline(c *config.Config, l *lockfile.Lock, m *Materials, fetcher fetch.Fe
 	g := &stage.Graph{}
 
 	fetched := g.Add(fetch.Stage(m.Lock, Items(l), fetcher))
-	tools := g.Add(toolbox.Stage(fetched.Set(fetch.Tools))).Tree("tools")
-	boot := g.Add(toolbox.BootStage(fetched.Set(fetch.Boot))).Tree("boot")
-
 	installable := []stage.Set{fetched.Set(fetch.Target), fetched.Set(fetch.Proof)} // .debs of what is in the root tree
 	first := base.Bootstrap(fetched.Set(fetch.Base))
 	if l.Image != nil {
@@ -66,9 +64,17 @@ func Pipeline(c *config.Config, l *lockfile.Lock, m *Materials, fetcher fetch.Fe
 	} else {
 		installable = append(installable, fetched.Set(fetch.Base))
 	}
-	lists := g.Add(contents.Stage(append(installable, fetched.Set(fetch.Boot))...)).Set(contents.Output)
-
 	minimal := g.Add(first)
+	// What runs beside the installation, which uses little more than one processor.
+	beside := func(s stage.Stage) stage.Node {
+		s.After = []stage.Handle{minimal.Tree("root")}
+		return g.Add(s)
+	}
+	tools := beside(toolbox.Stage(fetched.Set(fetch.Tools))).Tree("tools")
+	boot := beside(toolbox.BootStage(fetched.Set(fetch.Boot))).Tree("boot")
+	lists := beside(contents.Stage(append(installable, fetched.Set(fetch.Boot))...)).Set(contents.Output)
+	facts := beside(debs.Stage(debs.Sets{Target: installable, Boot: fetched.Set(fetch.Boot), Tools: fetched.Set(fetch.Tools)})).File(debs.Output)
+
 	installed := g.Add(install.Stage(minimal.Tree("root"), fetched.Set(fetch.Target), m.Preseed, installParams(c, l, m)))
 	customised := g.Add(customise.Stage(installed.Tree("root"), append(m.OverlayFiles, m.Scripts...), customiseParams(c, m)))
 	sanitised := g.Add(sanitise.Stage(customised.Tree("root"), sanitise.Params{Keep: c.Sanitise.Keep, Protect: overlayPaths(m)}))
@@ -105,9 +111,7 @@ func Pipeline(c *config.Config, l *lockfile.Lock, m *Materials, fetcher fetch.Fe
 		Products: append([]stage.File{squash, parts.File(bootparts.BIOS), parts.File(bootparts.EFI)}, slices.Collect(maps.Values(live.Manifests))...),
 	}, traceParams(c, l, m))).Set(trace.Output)
 
-	known := g.Add(catalogue.Stage(root, catalogue.Debs{
-		Target: installable, Boot: fetched.Set(fetch.Boot), Tools: fetched.Set(fetch.Tools),
-	}, catalogue.Params{Expect: l.Installed()})).File(catalogue.Output)
+	known := g.Add(catalogue.Stage(root, facts, catalogue.Params{Expect: l.Installed()})).File(catalogue.Output)
 	bills := g.Add(sbom.Stage(sbom.Inputs{
 		Catalogue: known, Trace: traced, Root: root, Medium: tree, ESP: parts.File(bootparts.ESP), ISO: image,
 	}, sbomParams(c, l))).Set(sbom.Output)

@@ -379,7 +379,7 @@ func unpackDebian(t *testing.T, dir, suiteName string, names ...string) {
 	if err := debroot.Prepare(dir); err != nil {
 		t.Fatal(err)
 	}
-	if err := debroot.Unpack(t.Context(), dir, t.TempDir(), packages, func(int64, int64) {}); err != nil {
+	if err := debroot.Unpack(t.Context(), dir, packages, debroot.Options{Spool: t.TempDir(), Progress: func(int64, int64) {}}); err != nil {
 		t.Fatal(err)
 	}
 }

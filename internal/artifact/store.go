@@ -201,7 +201,9 @@ func (s *Store) NewWork(name string) (string, error) {
 func (s *Store) Layer(id string) string { return filepath.Join(s.root, "layers", id) }
 
 // AdoptLayer moves the folder dir into the store as layer id; one of that id
-// that is there already (damaged, or it would have been used) is set aside.
+// that is there already (damaged, or it would have been used) is set aside. It is
+// not synced: a layer that did not survive a crash is found out by its manifest,
+// as whatever is taken from the store is verified.
 func (s *Store) AdoptLayer(dir, id string) error {
 	to := s.Layer(id)
 	err := os.Rename(dir, to)
@@ -218,10 +220,7 @@ func (s *Store) AdoptLayer(dir, id string) error {
 		}
 		err = os.Rename(dir, to)
 	}
-	if err != nil {
-		return err
-	}
-	return SyncDir(filepath.Dir(to))
+	return err
 }
 
 // Result returns where the result of a stage for a key is kept.

@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"text/tabwriter"
 	"time"
+
+	"github.com/isotrace/isotrace/internal/stage"
 )
 
 // job is one thing that is timed. prepare runs before each run and is not.
@@ -67,7 +69,8 @@ func run(binary, example, out string, runs int) (err error) {
 	}
 	built := filepath.Join(b.project, "out")
 	jobs := []job{
-		{"clean build, warm downloads", min(runs, 3), []string{"build"}, b.forget},
+		{"clean build, warm downloads", min(runs, 3), []string{"build"}, func() error { return b.forget(false) }},
+		{"clean build, .debs as if new", 1, []string{"build"}, func() error { return b.forget(true) }},
 		{"unchanged rebuild", runs, []string{"build"}, nil},
 		{"changed boot menu", runs, []string{"build"}, b.changeMenu},
 		{"verify", runs, []string{"verify", built}, nil},
@@ -205,15 +208,21 @@ func (b *bench) measure(j job) ([]sample, error) {
 	return samples, nil
 }
 
-// forget removes the results of all stages but keeps what was downloaded.
-func (b *bench) forget() error {
-	results, err := filepath.Glob(filepath.Join(b.store, "results", "*"))
-	if err != nil {
-		return err
-	}
-	for _, r := range results {
-		if err := os.Remove(r); err != nil {
+// forget removes the results of all stages but keeps what was downloaded and,
+// unless it is to be as new, what is known of each downloaded .deb.
+func (b *bench) forget(asNew bool) error {
+	for _, of := range []string{"results", "layers"} {
+		made, err := filepath.Glob(filepath.Join(b.store, of, "*"))
+		if err != nil {
 			return err
+		}
+		for _, m := range made {
+			if !asNew && strings.HasPrefix(filepath.Base(m), stage.OfOne) {
+				continue
+			}
+			if err := os.RemoveAll(m); err != nil {
+				return err
+			}
 		}
 	}
 	return os.RemoveAll(filepath.Join(b.project, "out"))

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"sync"
 
 	"archive/tar"
 
@@ -18,6 +17,7 @@ import (
 
 	"github.com/isotrace/isotrace/internal/archive/deb"
 	"github.com/isotrace/isotrace/internal/artifact"
+	"github.com/isotrace/isotrace/internal/background"
 	"github.com/isotrace/isotrace/internal/roottree"
 )
 
@@ -61,13 +61,28 @@ func Prepare(dir string) (err error) {
 	return nil
 }
 
+// Options say how packages are unpacked.
+type Options struct {
+	// Spool is a scratch folder. With Keep, each package is left there under its
+	// path, its data not compressed.
+	Spool    string
+	Keep     bool
+	Progress func(done, total int64)
+	// Later says that others are to go first.
+	Later bool
+}
+
 // Unpack writes the packages' files into dir, in the order given, decompressing
-// with all cores ahead of the writer. spool is a scratch folder.
-func Unpack(ctx context.Context, dir, spool string, packages []Package, progress func(done, total int64)) error {
+// with all cores ahead of the writer.
+func Unpack(ctx context.Context, dir string, packages []Package, o Options) error {
 	group, ctx := errgroup.WithContext(ctx)
-	ready := make([]chan string, len(packages))
+	work := group.Go
+	if o.Later {
+		work = func(do func() error) { background.Go(group, do) }
+	}
+	ready := make([]chan spooled, len(packages))
 	for i := range ready {
-		ready[i] = make(chan string, 1)
+		ready[i] = make(chan spooled, 1)
 	}
 	slots := make(chan struct{}, 2*runtime.GOMAXPROCS(0)) // bounds what lies spooled
 	next := make(chan int)
@@ -88,74 +103,87 @@ func Unpack(ctx context.Context, dir, spool string, packages []Package, progress
 		return nil
 	})
 	for range runtime.GOMAXPROCS(0) {
-		group.Go(func() error {
+		work(func() error {
 			for i := range next {
-				path := filepath.Join(spool, fmt.Sprintf("data-%d.tar", i))
-				if err := decompress(packages[i], path); err != nil {
+				s, err := decompress(packages[i], o.Spool)
+				if err != nil {
 					return fmt.Errorf("%s: %w", packages[i].Path, err)
 				}
-				ready[i] <- path
+				ready[i] <- s
 			}
 			return nil
 		})
 	}
-	group.Go(func() error {
+	work(func() error {
 		var done, total int64
 		for _, p := range packages {
 			total += p.Size
 		}
 		for i, p := range packages {
-			var path string
+			var at spooled
 			select {
-			case path = <-ready[i]:
+			case at = <-ready[i]:
 			case <-ctx.Done():
 				return context.Cause(ctx)
 			}
 			<-slots
-			if err := extract(ctx, dir, path); err != nil {
+			if err := extract(ctx, dir, at, o.Keep); err != nil {
 				return fmt.Errorf("%s: %w", p.Path, err)
 			}
 			done += p.Size
-			progress(done, total)
+			o.Progress(done, total)
 		}
 		return nil
 	})
 	return group.Wait()
 }
 
-var buffers = sync.Pool{New: func() any { b := make([]byte, 1<<18); return &b }}
+// spooled is a package whose data is not compressed.
+type spooled struct {
+	file string
+	data int64 // where data.tar begins in it
+}
 
-func decompress(p Package, path string) (err error) {
+func decompress(p Package, spool string) (s spooled, err error) {
+	if !filepath.IsLocal(p.Path) {
+		return s, fmt.Errorf("its path leads out of its set")
+	}
 	f, err := os.Open(p.Content)
 	if err != nil {
-		return err
+		return s, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	pkg, err := deb.Open(f, p.Size, deb.Limits{})
 	if err != nil {
-		return err
+		return s, err
 	}
-	data, err := pkg.DataTar()
-	if err != nil {
-		return err
+	s.file = filepath.Join(spool, p.Path)
+	if err := os.MkdirAll(filepath.Dir(s.file), 0o755); err != nil {
+		return s, err
 	}
-	out, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	out, err := os.OpenFile(s.file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
 	if err != nil {
-		return err
+		return s, err
 	}
 	defer func() { err = errors.Join(err, out.Close()) }()
-	buf := buffers.Get().(*[]byte)
-	defer buffers.Put(buf)
-	_, err = io.CopyBuffer(struct{ io.Writer }{out}, data, *buf)
-	return err
+	s.data, err = pkg.WritePlain(out)
+	return s, err
 }
 
-func extract(ctx context.Context, dir, path string) (err error) {
-	f, err := os.Open(path)
+func extract(ctx context.Context, dir string, s spooled, keep bool) (err error) {
+	f, err := os.Open(s.file)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, f.Close(), os.Remove(path)) }()
+	defer func() {
+		err = errors.Join(err, f.Close())
+		if !keep {
+			err = errors.Join(err, os.Remove(s.file))
+		}
+	}()
+	if _, err := f.Seek(s.data, io.SeekStart); err != nil {
+		return err
+	}
 	_, err = roottree.Extract(ctx, dir, tar.NewReader(f), roottree.ExtractOptions{MergeUsr: true})
 	return err
 }

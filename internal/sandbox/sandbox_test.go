@@ -241,3 +241,15 @@ func TestSubordinateRange(t *testing.T) {
 		}
 	}
 }
+
+// TestSameAddresses: a program lies in memory where it lay before.
+func TestSameAddresses(t *testing.T) {
+	const layout = "cut -d' ' -f1,6- /proc/self/maps"
+	first, err := sh(t, layout)
+	if err != nil || !strings.Contains(first, "[stack]") {
+		t.Fatalf("%v: %q", err, first)
+	}
+	if again, err := sh(t, layout); err != nil || again != first {
+		t.Errorf("%v: %q, before %q", err, again, first)
+	}
+}

@@ -10,7 +10,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -38,34 +38,38 @@ type Script struct {
 // is held: it must not run the next script beside them.
 const grace = 5 * time.Second
 
-// tracer follows every process of a sandbox from birth to end by ptrace(2). It
-// stops dpkg and its scripts only at the scripts' two ends.
+// tracer follows dpkg, and what leads to it, by ptrace(2), and of a script its
+// main process alone. What that starts is not followed, for that would slow it
+// down; it is whatever is alive in the sandbox and not followed.
 type tracer struct {
 	out     *json.Encoder
 	last    Mark
 	folders folders
 
-	mu    sync.Mutex         // guards of, for the end of the grace
-	of    map[int]*scriptRun // all threads; nil outside of scripts
-	fresh map[int]bool       // born, their first stop still to come
-	early map[int]bool       // stopped before their birth was told
-	held  map[int]*scriptRun // parents that are to stop until a script is over
+	threads map[int]bool       // that are followed
+	fresh   map[int]bool       // born, their first stop still to come
+	early   map[int]bool       // stopped before their birth was told
+	held    map[int]*scriptRun // parents that are to stop until a script is over
+	run     *scriptRun         // the script at work
+	waiting []int              // stopped at a script's start until that one is over
 }
 
 type scriptRun struct {
 	Script
 	main, parent int
-	alive        int // threads
+	exiting      bool // main is at its end, or gone
 	over         bool
 	stopped      bool // the parent is
 	timer        *time.Timer
+	late         atomic.Bool // the grace is over
+	ended        atomic.Int32
 }
 
 // traceUntil starts and follows a program, its scripts told to out, until it
 // ends, and returns its exit code. The calling thread must be locked.
 func traceUntil(pid int, out io.Writer) (int, error) {
 	t := &tracer{
-		out: json.NewEncoder(out), folders: folders{}, of: map[int]*scriptRun{}, fresh: map[int]bool{}, early: map[int]bool{}, held: map[int]*scriptRun{},
+		out: json.NewEncoder(out), folders: folders{}, threads: map[int]bool{pid: true}, fresh: map[int]bool{}, early: map[int]bool{}, held: map[int]*scriptRun{},
 	}
 	var err error
 	if t.last, err = NewMark(); err != nil {
@@ -78,11 +82,10 @@ func traceUntil(pid int, out io.Writer) (int, error) {
 	if _, err := syscall.Wait4(pid, &ws, syscall.WALL, nil); err != nil || !ws.Stopped() {
 		return 0, fmt.Errorf("follow the program: it did not stop at its start (%w)", err)
 	}
-	const options = unix.PTRACE_O_TRACEFORK | unix.PTRACE_O_TRACEVFORK | unix.PTRACE_O_TRACECLONE | unix.PTRACE_O_TRACEEXEC | unix.PTRACE_O_TRACEEXIT | unix.PTRACE_O_EXITKILL
+	const options = unix.PTRACE_O_TRACEFORK | unix.PTRACE_O_TRACEVFORK | unix.PTRACE_O_TRACECLONE | unix.PTRACE_O_TRACEEXEC | unix.PTRACE_O_EXITKILL
 	if err := syscall.PtraceSetOptions(pid, options); err != nil {
 		return 0, fmt.Errorf("follow the program: %w", err)
 	}
-	t.of[pid] = nil
 	if err := resume(pid, 0); err != nil {
 		return 0, err
 	}
@@ -121,11 +124,9 @@ func resume(pid int, signal syscall.Signal) error {
 }
 
 func (t *tracer) stop(pid int, ws syscall.WaitStatus) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	sig := ws.StopSignal()
-	if _, known := t.of[pid]; !known {
-		t.early[pid] = true // its parent's own stop is about to tell whose it is
+	if !t.threads[pid] {
+		t.early[pid] = true // its parent's own stop is about to tell of it
 		return nil
 	}
 	switch ws.TrapCause() {
@@ -134,17 +135,12 @@ func (t *tracer) stop(pid int, ws syscall.WaitStatus) error {
 		if err != nil {
 			return resume(pid, 0) // killed
 		}
-		if err := t.born(int(child), t.of[pid]); err != nil {
+		if err := t.born(int(child)); err != nil {
 			return err
 		}
 		return resume(pid, 0)
 	case unix.PTRACE_EVENT_EXEC:
-		if t.of[pid] == nil {
-			if err := t.begin(pid); err != nil {
-				return err
-			}
-		}
-		return resume(pid, 0)
+		return t.executes(pid)
 	case unix.PTRACE_EVENT_EXIT:
 		if err := t.exiting(pid); err != nil {
 			return err
@@ -169,11 +165,8 @@ func (t *tracer) stop(pid int, ws syscall.WaitStatus) error {
 	return resume(pid, sig)
 }
 
-func (t *tracer) born(pid int, run *scriptRun) error {
-	t.of[pid] = run
-	if run != nil {
-		run.alive++
-	}
+func (t *tracer) born(pid int) error {
+	t.threads[pid] = true
 	if !t.early[pid] {
 		t.fresh[pid] = true
 		return nil
@@ -182,12 +175,28 @@ func (t *tracer) born(pid int, run *scriptRun) error {
 	return resume(pid, 0)
 }
 
-// begin finds out whether a process has just become a maintainer script: dpkg
+// executes is called while a process stands at the start of a program.
+func (t *tracer) executes(pid int) error {
+	s, ok := scriptOf(pid)
+	switch {
+	case !ok:
+	case t.run != nil: // another dpkg's; what is not followed can be one script's only
+		t.waiting = append(t.waiting, pid)
+		return nil
+	default:
+		if err := t.begin(pid, s); err != nil {
+			return err
+		}
+	}
+	return resume(pid, 0)
+}
+
+// scriptOf tells whether a process has just become a maintainer script: dpkg
 // says so in its environment.
-func (t *tracer) begin(pid int) error {
+func scriptOf(pid int) (s Script, ok bool) {
 	environ, err := procList(pid, "environ")
 	if err != nil {
-		return nil // it was killed
+		return s, false // it was killed
 	}
 	env := map[string]string{}
 	for _, e := range environ {
@@ -195,19 +204,29 @@ func (t *tracer) begin(pid int) error {
 			env[k] = v
 		}
 	}
-	s := Script{Package: env["DPKG_MAINTSCRIPT_PACKAGE"], Name: env["DPKG_MAINTSCRIPT_NAME"], Args: []string{}}
+	s = Script{Package: env["DPKG_MAINTSCRIPT_PACKAGE"], Name: env["DPKG_MAINTSCRIPT_NAME"], Args: []string{}}
 	if s.Package == "" || s.Name == "" {
-		return nil
+		return s, false
 	}
 	args, err := procList(pid, "cmdline")
 	if err != nil {
-		return nil
+		return s, false
 	}
 	for i, a := range args {
 		if base := path.Base(a); base == s.Name || strings.HasSuffix(base, "."+s.Name) {
 			s.Args = args[i+1:]
 			break
 		}
+	}
+	return s, true
+}
+
+func (t *tracer) begin(pid int, s Script) error {
+	// What it starts from here on is born without being followed.
+	if err := syscall.PtraceSetOptions(pid, unix.PTRACE_O_TRACEEXIT|unix.PTRACE_O_EXITKILL); errors.Is(err, syscall.ESRCH) {
+		return nil // it was killed
+	} else if err != nil {
+		return fmt.Errorf("follow process %d: %w", pid, err)
 	}
 	if _, err := t.folders.changed(); err != nil { // by dpkg
 		return err
@@ -217,7 +236,7 @@ func (t *tracer) begin(pid int) error {
 		return err
 	}
 	s.Start = mark.At.UnixNano()
-	t.of[pid] = &scriptRun{Script: s, main: pid, parent: parentOf(pid), alive: 1}
+	t.run = &scriptRun{Script: s, main: pid, parent: processOf(pid).parent}
 	return nil
 }
 
@@ -230,60 +249,70 @@ func (t *tracer) mark() (Mark, error) {
 	return m, err
 }
 
-// exiting is called while a thread stands at its end, having run its last
-// instruction. Where a script's own process ends before others of the script,
-// dpkg is stopped until those are gone.
+// exiting is called while a script's main thread stands at its end, having run its
+// last instruction. Where it ends before others of the script, dpkg is stopped
+// until those are gone.
 func (t *tracer) exiting(pid int) error {
-	run := t.of[pid]
-	if run == nil || run.main != pid || run.over {
+	run := t.run
+	if run == nil || run.main != pid || run.exiting {
 		return nil
 	}
-	if run.alive == 1 {
-		return t.end(run)
+	run.exiting = true
+	left, err := run.left()
+	if err != nil {
+		return err
 	}
-	if run.parent <= 1 || unix.Kill(run.parent, unix.SIGSTOP) != nil {
-		return nil
+	if len(left) == 0 {
+		return t.end()
 	}
-	t.held[run.parent] = run
-	run.timer = time.AfterFunc(grace, func() { t.finish(run) })
+	if run.parent > 1 && unix.Kill(run.parent, unix.SIGSTOP) == nil {
+		t.held[run.parent] = run
+	}
+	run.timer = time.AfterFunc(grace, func() {
+		run.late.Store(true)
+		if left, err := run.left(); err == nil { // else the next end of a process is looked at
+			run.kill(left)
+		}
+	})
 	return nil
 }
 
-// finish ends what a script has left behind.
-func (t *tracer) finish(run *scriptRun) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	for pid, of := range t.of {
-		if of == run && unix.Kill(pid, unix.SIGKILL) == nil {
-			run.Ended++
+func (r *scriptRun) kill(processes []int) {
+	for _, pid := range processes {
+		if unix.Kill(pid, unix.SIGKILL) == nil {
+			r.ended.Add(1)
 		}
 	}
 }
 
 func (t *tracer) gone(pid int) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	run := t.of[pid]
-	delete(t.of, pid)
+	delete(t.threads, pid)
 	delete(t.fresh, pid)
 	delete(t.early, pid)
+	run := t.run
 	if run == nil {
 		return nil
 	}
-	if run.alive--; run.alive > 0 || run.over {
+	run.exiting = run.exiting || run.main == pid
+	if !run.exiting {
 		return nil
 	}
-	if err := t.end(run); err != nil {
+	left, err := run.left()
+	if err != nil {
 		return err
 	}
-	if run.stopped {
-		delete(t.held, run.parent)
-		return resume(run.parent, 0)
+	if len(left) > 0 {
+		if run.late.Load() {
+			run.kill(left)
+		}
+		return nil
 	}
-	return nil
+	return t.end()
 }
 
-func (t *tracer) end(run *scriptRun) error {
+// end tells of the script at work, which is over, and lets go who waits for that.
+func (t *tracer) end() error {
+	run := t.run
 	mark, err := t.mark()
 	if err != nil {
 		return err
@@ -294,8 +323,95 @@ func (t *tracer) end(run *scriptRun) error {
 	if run.timer != nil {
 		run.timer.Stop()
 	}
-	run.over, run.End = true, mark.At.UnixNano()
-	return t.out.Encode(run.Script)
+	run.over, run.End, run.Ended = true, mark.At.UnixNano(), int(run.ended.Load())
+	if err := t.out.Encode(run.Script); err != nil {
+		return err
+	}
+	t.run = nil
+	if run.stopped {
+		delete(t.held, run.parent)
+		if err := resume(run.parent, 0); err != nil {
+			return err
+		}
+	}
+	if len(t.waiting) == 0 {
+		return nil
+	}
+	next := t.waiting[0]
+	t.waiting = t.waiting[1:]
+	return t.executes(next)
+}
+
+// left returns the processes of the script that are alive, but for its main one,
+// unless that has other threads.
+func (r *scriptRun) left() ([]int, error) {
+	for {
+		before, err := lastBorn()
+		if err != nil {
+			return nil, err
+		}
+		var left []int
+		entries, err := os.ReadDir("/proc")
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range entries {
+			pid, err := strconv.Atoi(e.Name())
+			if err != nil || pid == os.Getpid() {
+				continue
+			}
+			p := processOf(pid)
+			alive := p.threads > 1 || p.threads == 1 && p.state != "Z" && p.state != "X"
+			if alive && (!p.followed || pid == r.main && p.threads > 1) {
+				left = append(left, pid)
+			}
+		}
+		// One that was born meanwhile may have been missed.
+		if after, err := lastBorn(); err != nil || after == before || len(left) > 0 {
+			return left, err
+		}
+	}
+}
+
+// lastBorn is the number of the process that was started last, see proc(5).
+func lastBorn() (string, error) {
+	b, err := os.ReadFile("/proc/loadavg")
+	if err != nil {
+		return "", err
+	}
+	fields := strings.Fields(string(b))
+	return fields[len(fields)-1], nil
+}
+
+// process is what proc(5) has of one in its status; nothing where it is gone.
+type process struct {
+	state    string
+	parent   int
+	followed bool // by ptrace
+	threads  int
+}
+
+func processOf(pid int) (p process) {
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	if err != nil {
+		return p
+	}
+	for line := range strings.Lines(string(b)) {
+		k, v, _ := strings.Cut(line, ":")
+		v = strings.TrimSpace(v)
+		n, _ := strconv.Atoi(v) // where it is a number
+		switch k {
+		case "State":
+			p.state = v[:min(1, len(v))]
+		case "PPid":
+			p.parent = n
+		case "TracerPid":
+			p.followed = n != 0
+		case "Threads":
+			p.threads = n
+		}
+	}
+	return p
 }
 
 // procList reads a file of /proc that holds strings, each ended by a NUL.
@@ -309,21 +425,4 @@ func procList(pid int, name string) ([]string, error) {
 		return nil, err
 	}
 	return strings.Split(string(bytes.TrimSuffix(b, []byte{0})), "\x00"), nil
-}
-
-func parentOf(pid int) int {
-	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
-	if err != nil {
-		return 0
-	}
-	for line := range strings.Lines(string(b)) {
-		if v, ok := strings.CutPrefix(line, "PPid:"); ok {
-			n, err := strconv.Atoi(strings.TrimSpace(v))
-			if err != nil {
-				return 0
-			}
-			return n
-		}
-	}
-	return 0
 }

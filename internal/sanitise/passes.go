@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -27,8 +28,9 @@ type pass struct {
 	empty []string
 	// truncate names files that must be there but empty.
 	truncate []string
-	// walk deletes every entry that it returns true for.
-	walk func(path string, d fs.DirEntry) bool
+	// walk deletes every entry that it returns true for, below a folder if one is named.
+	walk  func(path string, d fs.DirEntry) bool
+	below string
 	// edit changes files.
 	edit func(*tree) error
 }
@@ -38,7 +40,7 @@ var passes = []pass{
 	{Name: "apt-state", varies: true, Reason: "indexes, caches and logs of the installation's own apt runs",
 		remove: []string{"var/cache/apt/*.bin", "var/log/apt/*", "var/lib/apt/periodic/*", "var/log/alternatives.log", "var/log/dpkg.log", "var/log/bootstrap.log"},
 		empty:  []string{"var/lib/apt/lists", "var/cache/apt/archives"}},
-	{Name: "logs", varies: true, Reason: "written while packages were installed; hold times", walk: under("var/log/", isFile)},
+	{Name: "logs", varies: true, Reason: "written while packages were installed; hold times", below: "var/log", walk: isFile},
 	{Name: "journal", varies: true, Reason: "a journal's folder is named after a machine id", remove: []string{"var/log/journal/*", "run/log/*"}},
 	{Name: "account-backups", varies: true, Reason: "shadow-utils keep the state before the last change",
 		remove: []string{"etc/passwd-", "etc/group-", "etc/shadow-", "etc/gshadow-", "etc/subuid-", "etc/subgid-", "etc/.pwd.lock"}},
@@ -52,13 +54,13 @@ var passes = []pass{
 	{Name: "host-files", Reason: "the build host's resolver and adjustments do not belong into the image", edit: dropHostFiles},
 	{Name: "ldconfig-cache", varies: true, Reason: "holds inode numbers and times", remove: []string{"var/cache/ldconfig/aux-cache"}},
 	{Name: "man-cache", varies: true, Reason: "a database with times, built again on demand", empty: []string{"var/cache/man"}},
-	{Name: "font-cache", varies: true, Reason: "holds folders' times and random identifiers", empty: []string{"var/cache/fontconfig"}, walk: named("usr/share/fonts/", ".uuid")},
-	{Name: "icon-cache", varies: true, Reason: "holds times, built again on demand", walk: named("usr/share/icons/", "icon-theme.cache")},
+	{Name: "font-cache", varies: true, Reason: "holds folders' times and random identifiers", empty: []string{"var/cache/fontconfig"}, below: "usr/share/fonts", walk: named(".uuid")},
+	{Name: "icon-cache", varies: true, Reason: "holds times, built again on demand", below: "usr/share/icons", walk: named("icon-theme.cache")},
 	{Name: "python-bytecode", varies: true, Reason: "holds the source's time; python makes it again or does without", walk: suffix(".pyc")},
 	{Name: "catalogue", varies: true, Reason: "the journal's message database holds a seed; systemd makes it again", remove: []string{"var/lib/systemd/catalog/database"}},
 	{Name: "apt-autoremove", varies: true, Reason: "written by a kernel's script from the host's running kernel", remove: []string{"etc/apt/apt.conf.d/01autoremove-kernels"}},
 	{Name: "appstream-cache", varies: true, Reason: "binary caches with times", walk: suffix(".xb")},
-	{Name: "tex-formats", varies: true, Reason: "hold the time at which they were dumped", walk: under("var/lib/texmf/", suffix(".fmt"))},
+	{Name: "tex-formats", varies: true, Reason: "hold the time at which they were dumped", below: "var/lib/texmf", walk: suffix(".fmt")},
 	{Name: "perl-sax", varies: true, Reason: "written in an order that varies", edit: sortSAX},
 	{Name: "temporary", Reason: "what scripts left behind", empty: []string{"tmp", "var/tmp", "run", "dev", "proc", "sys"}},
 	{Name: "posix-acl", Reason: "a squashfs cannot hold POSIX access control lists; systemd-tmpfiles sets its own again at boot", edit: dropACLs},
@@ -75,12 +77,8 @@ func Passes() (names, reasons []string) {
 
 func isFile(_ string, d fs.DirEntry) bool { return !d.IsDir() }
 
-func under(prefix string, match func(string, fs.DirEntry) bool) func(string, fs.DirEntry) bool {
-	return func(p string, d fs.DirEntry) bool { return strings.HasPrefix(p, prefix) && match(p, d) }
-}
-
-func named(prefix, name string) func(string, fs.DirEntry) bool {
-	return under(prefix, func(p string, d fs.DirEntry) bool { return !d.IsDir() && path.Base(p) == name })
+func named(name string) func(string, fs.DirEntry) bool {
+	return func(p string, d fs.DirEntry) bool { return !d.IsDir() && path.Base(p) == name }
 }
 
 func suffix(s string) func(string, fs.DirEntry) bool {
@@ -105,22 +103,18 @@ func dropHostFiles(t *tree) error {
 
 // dropACLs removes the extended attributes that hold POSIX ACLs.
 func dropACLs(t *tree) error {
-	return fs.WalkDir(t.root.FS(), ".", func(p string, d fs.DirEntry, err error) (rerr error) {
-		if err != nil || !d.IsDir() && !d.Type().IsRegular() {
-			return err
+	return t.walk("", func(p string, d fs.DirEntry) error {
+		if !d.IsDir() && !d.Type().IsRegular() {
+			return nil
 		}
-		f, err := t.root.Open(p)
-		if err != nil {
-			return err
-		}
-		defer func() { rerr = errors.Join(rerr, f.Close()) }()
 		for _, name := range []string{"system.posix_acl_access", "system.posix_acl_default"} {
-			_, err := unix.Fgetxattr(int(f.Fd()), name, nil)
+			_, err := unix.Lgetxattr(filepath.Join(t.dir, p), name, nil)
 			if errors.Is(err, unix.ENODATA) || errors.Is(err, unix.ENOTSUP) {
 				continue
 			}
 			if err == nil {
-				err = unix.Fremovexattr(int(f.Fd()), name)
+				t.changed(p)
+				err = unix.Lremovexattr(filepath.Join(t.dir, p), name)
 			}
 			if err != nil {
 				return fmt.Errorf("/%s: %w", p, err)
@@ -128,7 +122,6 @@ func dropACLs(t *tree) error {
 			if _, err := fmt.Fprintf(t.log, "  removed %s of /%s\n", name, p); err != nil {
 				return err
 			}
-			t.changed(p)
 		}
 		return nil
 	})

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -36,6 +37,7 @@ type Options struct {
 // tree is a root tree in the hands of a pass. All access goes through an
 // os.Root: a link in the tree cannot lead a pass out of it.
 type tree struct {
+	dir   string
 	root  *os.Root
 	epoch epoch.Epoch
 	owned map[string]bool
@@ -51,7 +53,7 @@ func Apply(ctx context.Context, dir string, o Options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, root.Close()) }()
-	t := &tree{root: root, epoch: o.Epoch, owned: map[string]bool{}, log: o.Log}
+	t := &tree{dir: dir, root: root, epoch: o.Epoch, owned: map[string]bool{}, log: o.Log}
 	for _, path := range o.Protect {
 		t.owned[strings.TrimPrefix(path, "/")] = true
 	}
@@ -94,7 +96,7 @@ func (t *tree) apply(p pass) error {
 		}
 	}
 	if p.walk != nil {
-		if err := t.removeWalking(p.walk); err != nil {
+		if err := t.removeWalking(p.below, p.walk); err != nil {
 			return err
 		}
 	}
@@ -148,12 +150,9 @@ func (t *tree) removeMatching(pattern string) error {
 	return nil
 }
 
-func (t *tree) removeWalking(match func(string, fs.DirEntry) bool) error {
+func (t *tree) removeWalking(below string, match func(string, fs.DirEntry) bool) error {
 	var found []string
-	err := fs.WalkDir(t.root.FS(), ".", func(p string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
+	err := t.walk(below, func(p string, d fs.DirEntry) error {
 		if p != "." && match(p, d) {
 			found = append(found, p)
 			if d.IsDir() {
@@ -179,6 +178,28 @@ func (t *tree) removeWalking(match func(string, fs.DirEntry) bool) error {
 		}
 	}
 	return nil
+}
+
+// walk calls do for everything in the tree, or for a folder and all below it. It
+// looks by path, as nothing else is at the tree and a walk from its root follows
+// no link: through the os.Root it takes ten times as long.
+func (t *tree) walk(below string, do func(path string, d fs.DirEntry) error) error {
+	return filepath.WalkDir(t.dir, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name, err := filepath.Rel(t.dir, p)
+		if err != nil {
+			return err
+		}
+		if below == "" || name == below || strings.HasPrefix(name, below+"/") {
+			return do(name, d)
+		}
+		if d.IsDir() && name != "." && !strings.HasPrefix(below, name+"/") {
+			return fs.SkipDir
+		}
+		return nil
+	})
 }
 
 func (t *tree) truncate(name string) error {

@@ -10,6 +10,10 @@ import (
 	"github.com/isotrace/isotrace/internal/artifact"
 )
 
+// OfOne begins the names of the store's results that are about one piece of
+// content each and hold for every build that has it.
+const OfOne = "of-"
+
 // Remember returns the file that do makes of one piece of content, which a
 // stage takes among others: from the store, if it was made before by the same
 // version of the stage and the same signer, and still verifies. It may be called
@@ -24,7 +28,8 @@ func (w *Work) Remember(ctx context.Context, of artifact.Ref, do func(to string)
 	if err != nil {
 		return artifact.Ref{}, err
 	}
-	if res, ok := w.run.lookup(key, rec); ok {
+	id := OfOne + w.run.resultID(key)
+	if res, ok := w.run.lookup(id, key, rec); ok {
 		if p := res.Outputs[output]; p.File != nil {
 			if ref, err := w.run.Store.Verify(p.File.Digest); err == nil {
 				ref.Path = output
@@ -50,5 +55,5 @@ func (w *Work) Remember(ctx context.Context, of artifact.Ref, do func(to string)
 	ref.Path = output
 	res := Result{Key: key, Outputs: map[string]Product{output: {Kind: KindFile, File: &ref}}, Record: rec}
 	res.Record.Products = res.Outputs[output].entries(rec.Name, output)
-	return ref, w.run.keep(&res)
+	return ref, w.run.keep(id, &res)
 }

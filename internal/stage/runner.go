@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -112,9 +113,17 @@ func (x *run) tell(name string, s State) {
 
 // settle waits for the inputs' results and finds or makes the node's own.
 func (x *run) settle(ctx context.Context, n *node) error {
+	first := slices.Clone(n.After)
 	for _, in := range n.Inputs {
+		first = append(first, in.From)
+	}
+	for _, h := range first {
+		before := x.nodes[h.handle().stage]
+		if before == nil {
+			continue // nobody wants what it makes
+		}
 		select {
-		case <-x.nodes[in.From.handle().stage].ready:
+		case <-before.ready:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -131,7 +140,7 @@ func (x *run) settle(ctx context.Context, n *node) error {
 	if err != nil {
 		return err
 	}
-	if res, ok := x.lookup(key, rec); ok {
+	if res, ok := x.lookup(x.resultID(key), key, rec); ok {
 		n.result = res
 		x.tell(n.Name, StateCached)
 		return unlock()
@@ -166,10 +175,10 @@ func (x *run) signer() string {
 
 func (x *run) resultID(key artifact.Digest) string { return string(key) + "." + x.signer() }
 
-// lookup returns the store's result for key, if there is one that its signed
-// link bears out. Anything wrong with it means that the stage runs again.
-func (x *run) lookup(key artifact.Digest, want Record) (Result, bool) {
-	path := x.Store.Result(x.resultID(key))
+// lookup returns the store's result of that name for key, if there is one that
+// its signed link bears out. Anything wrong with it means that the stage runs again.
+func (x *run) lookup(id string, key artifact.Digest, want Record) (Result, bool) {
+	path := x.Store.Result(id)
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return Result{}, false
@@ -330,7 +339,7 @@ func (x *run) makeLocked(ctx context.Context, n *node, key artifact.Digest, rec 
 		maps.Copy(rec.Products, p.entries(n.Name, name))
 	}
 	res := Result{Key: key, Outputs: outputs, Record: rec}
-	if err := x.keep(&res); err != nil {
+	if err := x.keep(x.resultID(key), &res); err != nil {
 		return err
 	}
 	n.result = res
@@ -341,8 +350,8 @@ func (x *run) makeLocked(ctx context.Context, n *node, key artifact.Digest, rec 
 	return nil
 }
 
-// keep seals a result and writes it into the store.
-func (x *run) keep(res *Result) (err error) {
+// keep seals a result and writes it into the store under that name.
+func (x *run) keep(id string, res *Result) (err error) {
 	if x.Recorder != nil {
 		if res.Link, err = x.Recorder.Seal(res.Record); err != nil {
 			return err
@@ -352,7 +361,7 @@ func (x *run) keep(res *Result) (err error) {
 	if err != nil {
 		return err
 	}
-	return artifact.ExplainWrite(artifact.WriteBytes(x.Store.Result(x.resultID(res.Key)), 0o644, b))
+	return artifact.ExplainWrite(artifact.WriteBytes(x.Store.Result(id), 0o644, b))
 }
 
 func (x *run) line(name, text string) {

@@ -32,6 +32,9 @@ type Stage struct {
 	Params any
 	// Inputs are outputs of other stages.
 	Inputs []Input
+	// After are outputs that it does not take and that are to be made before it
+	// runs: what a build waits for longest gets the processors first.
+	After []Handle
 	// Materials are files from outside the graph, such as an overlay's.
 	Materials []Material
 	// Outputs are what the stage gives.

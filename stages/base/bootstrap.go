@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path"
+	"path/filepath"
 
 	"github.com/isotrace/isotrace/internal/debroot"
 	"github.com/isotrace/isotrace/internal/sanitise"
@@ -20,7 +21,7 @@ const Changes = "changes"
 // package configured by the system's own dpkg.
 func Bootstrap(debs stage.Set) stage.Stage {
 	return stage.Stage{
-		Name: "base", Version: 3,
+		Name: "base", Version: 4,
 		Takes: "minimal system's .debs", Gives: "base tree",
 		Inputs:  []stage.Input{{Name: "debs", From: debs}},
 		Outputs: []stage.Output{{Name: "root", Kind: stage.KindTree}, {Name: Changes, Kind: stage.KindFile}},
@@ -32,7 +33,8 @@ func Bootstrap(debs stage.Set) stage.Stage {
 var frontend = []string{"DEBIAN_FRONTEND=noninteractive", "DEBCONF_NONINTERACTIVE_SEEN=true", "DEBCONF_NOWARNINGS=yes"}
 
 // bootstrap unpacks every package first, so that dpkg and what maintainer
-// scripts call can run, and then lets dpkg install them all in one run. Its
+// scripts call can run, and then lets dpkg install them all in one run: as they
+// were decompressed for the unpacking, for dpkg would only do it again. Its
 // dependencies are forced for that run, since a script may need a package that
 // is unpacked but not configured yet; dpkg configures in the order of the
 // dependencies all the same, and the second run, unforced, finds what is amiss.
@@ -48,9 +50,9 @@ func bootstrap(ctx context.Context, w *stage.Work) error {
 	var packages []debroot.Package
 	for _, ref := range w.Set("debs") {
 		packages = append(packages, debroot.Package{Ref: ref, Content: w.Content(ref)})
-		install = append(install, path.Join("/run/isotrace/in/debs", ref.Path))
+		install = append(install, path.Join("/tmp/debs", ref.Path))
 	}
-	if err := debroot.Unpack(ctx, dir, w.Temp(), packages, w.Progress); err != nil {
+	if err := debroot.Unpack(ctx, dir, packages, debroot.Options{Spool: filepath.Join(w.Temp(), "debs"), Keep: true, Progress: w.Progress}); err != nil {
 		return err
 	}
 	if err := emptyDatabase(dir); err != nil {

@@ -9,11 +9,8 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime"
 	"slices"
 	"strings"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/dpkgdb"
@@ -22,6 +19,7 @@ import (
 	"github.com/isotrace/isotrace/internal/stage"
 	"github.com/isotrace/isotrace/sbom"
 	"github.com/isotrace/isotrace/sbom/scan"
+	"github.com/isotrace/isotrace/stages/debs"
 )
 
 // Output is the file that the stage gives.
@@ -33,34 +31,20 @@ type Params struct {
 	Expect []string `json:"expect"`
 }
 
-// Debs are sets of .debs.
-type Debs struct {
-	// Target are those of packages in the root tree.
-	Target      []stage.Set
-	Boot, Tools stage.Set
-}
-
-// Stage takes the root tree and the .debs and gives what is known of both. What
-// dpkg, the lock and syft do not agree on is a finding; a package that is not in
-// the lock ends the build.
-func Stage(root stage.Tree, debs Debs, p Params) stage.Stage {
-	s := stage.Stage{
-		Name: "catalogue", Version: 2, Params: p,
-		Takes: "root tree, .debs of all sets", Gives: "packages, licences and everything else that software can be told by",
-		Inputs:  []stage.Input{{Name: "root", From: root}, {Name: "boot", From: debs.Boot}, {Name: "tools", From: debs.Tools}},
+// Stage takes the root tree and what the .debs say and gives what is known of
+// both. What dpkg, the lock and syft do not agree on is a finding; a package that
+// is not in the lock ends the build.
+func Stage(root stage.Tree, facts stage.File, p Params) stage.Stage {
+	return stage.Stage{
+		Name: "catalogue", Version: 3, Params: p,
+		Takes: "root tree, what the .debs say", Gives: "packages, licences and everything else that software can be told by",
+		Inputs:  []stage.Input{{Name: "root", From: root}, {Name: "debs", From: facts}},
 		Outputs: []stage.Output{{Name: Output, Kind: stage.KindFile}},
+		Run: func(ctx context.Context, w *stage.Work) error {
+			r := &run{work: w, params: p, licences: newLicences(), out: sbom.Catalogue{Format: sbom.Format}}
+			return r.all(ctx)
+		},
 	}
-	var target []string
-	for _, set := range debs.Target {
-		name := "target-" + stage.NameOf(set)
-		target = append(target, name)
-		s.Inputs = append(s.Inputs, stage.Input{Name: name, From: set})
-	}
-	s.Run = func(ctx context.Context, w *stage.Work) error {
-		r := &run{work: w, params: p, licences: newLicences(), out: sbom.Catalogue{Format: sbom.Format}}
-		return r.all(ctx, target)
-	}
-	return s
 }
 
 type run struct {
@@ -71,13 +55,13 @@ type run struct {
 	db       *dpkgdb.DB
 	seen     *scan.Result
 	licences *licences
-	archived [2][]archived // the .debs of boot and tools
+	debs     debs.Facts
 
 	needs []sbom.Needs // of the packages, by index
 	out   sbom.Catalogue
 }
 
-func (r *run) all(ctx context.Context, target []string) (err error) {
+func (r *run) all(ctx context.Context) (err error) {
 	dir, err := r.work.View("root")
 	if err != nil {
 		return err
@@ -95,35 +79,17 @@ func (r *run) all(ctx context.Context, target []string) (err error) {
 	if r.out.Distro, err = distro(r.root, r.tree); err != nil {
 		return err
 	}
-	var installed []archived
-	group, gctx := errgroup.WithContext(ctx)
-	group.Go(func() (err error) {
-		r.seen, err = scan.Run(gctx, scan.Tree{Root: r.root, Manifest: r.tree, Owner: r.owners()})
-		return err
-	})
-	group.Go(func() (err error) {
-		var refs []artifact.Ref
-		for _, name := range target {
-			refs = append(refs, r.work.Set(name)...)
-		}
-		if installed, err = r.debs(gctx, refs, false); err != nil {
-			return err
-		}
-		for i, set := range []string{"boot", "tools"} {
-			if r.archived[i], err = r.debs(gctx, r.work.Set(set), true); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err := group.Wait(); err != nil {
+	if r.debs, err = debs.Read(r.work.File("debs")); err != nil {
 		return err
 	}
-	if err := r.target(installed); err != nil {
+	if r.seen, err = scan.Run(ctx, scan.Tree{Root: r.root, Manifest: r.tree, Owner: r.owners()}); err != nil {
 		return err
 	}
-	r.unpacked(sbom.Boot, r.archived[0])
-	r.unpacked(sbom.Tools, r.archived[1])
+	if err := r.target(r.debs.Target); err != nil {
+		return err
+	}
+	r.unpacked(sbom.Boot, r.debs.Boot)
+	r.unpacked(sbom.Tools, r.debs.Tools)
 	r.out.Found = r.seen.Found
 	r.out.Copyrights, r.out.Texts = r.licences.finish()
 	r.out.Findings = append(r.out.Findings, sbom.Depend(r.out.Packages, r.needs)...)
@@ -147,33 +113,6 @@ func (r *run) owners() func(path string) string {
 		}
 	}
 	return func(path string) string { return all[path] }
-}
-
-// debs reads .debs, what their data holds, too, where withData says so.
-func (r *run) debs(ctx context.Context, refs []artifact.Ref, withData bool) ([]archived, error) {
-	all := make([]archived, len(refs))
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(runtime.GOMAXPROCS(0))
-	for i, ref := range refs {
-		group.Go(func() (err error) {
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			if all[i], err = readControl(r.work.Content(ref), ref); err != nil {
-				return fmt.Errorf("%s: %w", ref.Path, err)
-			}
-			if !withData {
-				return nil
-			}
-			made, err := r.work.Remember(ctx, ref, func(to string) error { return writeData(r.work.Content(ref), ref.Size, to) })
-			if err != nil {
-				return err
-			}
-			all[i].data, err = readData(r.work.Content(made))
-			return err
-		})
-	}
-	return all, group.Wait()
 }
 
 // compare tells where dpkg, the lock and syft differ, and ends the build where a

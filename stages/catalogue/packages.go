@@ -12,14 +12,15 @@ import (
 	"github.com/isotrace/isotrace/internal/roottree"
 	"github.com/isotrace/isotrace/sbom"
 	"github.com/isotrace/isotrace/sbom/scan"
+	"github.com/isotrace/isotrace/stages/debs"
 )
 
 // target adds the packages of the root tree, as dpkg has them there. Of their
 // .debs, where there is one, digests and size are taken.
-func (r *run) target(debs []archived) error {
-	byID := map[string]*archived{}
-	for i := range debs {
-		byID[id(&debs[i].pkg)] = &debs[i]
+func (r *run) target(of []debs.Deb) error {
+	byID := map[string]*debs.Deb{}
+	for i := range of {
+		byID[id(&of[i].Package)] = &of[i]
 	}
 	for i := range r.db.Packages {
 		p := &r.db.Packages[i]
@@ -32,14 +33,14 @@ func (r *run) target(debs []archived) error {
 			pkg.Mark = sbom.Auto
 		}
 		if a := byID[p.ID()]; a != nil {
-			pkg.From, pkg.Deb = sbom.FromArchive, a.pkg.Deb
-			if a.pkg.Source != p.Source || a.pkg.SourceVersion != p.SourceVersion {
+			pkg.From, pkg.Deb = sbom.FromArchive, a.Package.Deb
+			if a.Package.Source != p.Source || a.Package.SourceVersion != p.SourceVersion {
 				return fault.New(fault.Refused, "find out who changed dpkg's database", "%s: dpkg has it built from %s %s, its .deb from %s %s",
-					p.ID(), p.Source, p.SourceVersion, a.pkg.Source, a.pkg.SourceVersion)
+					p.ID(), p.Source, p.SourceVersion, a.Package.Source, a.Package.SourceVersion)
 			}
 		}
 		r.using(&pkg, p.BuiltUsing, p.StaticBuilt)
-		at := docDir + "/" + p.Name + "/copyright"
+		at := debs.DocDir + "/" + p.Name + "/copyright"
 		real, text, err := r.copyright(at)
 		if err != nil {
 			r.licences.none(&pkg, err.Error())
@@ -78,25 +79,25 @@ func (r *run) copyright(name string) (real string, text []byte, err error) {
 		return "", nil, errors.New("the image has no copyright file of it")
 	case e.Type != roottree.File:
 		return "", nil, errors.New("its copyright file is not a regular file")
-	case e.Size > maxCopyright:
-		return "", nil, fmt.Errorf("its copyright file has more than %d bytes", maxCopyright)
+	case e.Size > debs.MaxCopyright:
+		return "", nil, fmt.Errorf("its copyright file has more than %d bytes", debs.MaxCopyright)
 	}
-	text, err = readAll(r.root, real, maxCopyright)
+	text, err = readAll(r.root, real, debs.MaxCopyright)
 	return real, text, err
 }
 
 // unpacked adds the packages of a set that is unpacked and never installed, as
 // their .debs have them.
-func (r *run) unpacked(set sbom.Set, debs []archived) {
-	slices.SortFunc(debs, func(a, b archived) int { return strings.Compare(id(&a.pkg), id(&b.pkg)) })
-	for i := range debs {
-		a := &debs[i]
-		pkg := a.pkg
+func (r *run) unpacked(set sbom.Set, of []debs.Deb) {
+	slices.SortFunc(of, func(a, b debs.Deb) int { return strings.Compare(id(&a.Package), id(&b.Package)) })
+	for i := range of {
+		a := &of[i]
+		pkg := a.Package
 		pkg.Set, pkg.Distro, pkg.Executable = set, r.out.Distro, sbom.No
-		if a.data.Executable {
+		if a.Data.Executable {
 			pkg.Executable = sbom.Yes
 		}
-		r.using(&pkg, a.builtUsing, a.staticUsing)
+		r.using(&pkg, a.BuiltUsing, a.StaticBuiltUsing)
 		at, text, err := r.copyrightOf(a)
 		if err != nil {
 			r.licences.none(&pkg, err.Error())
@@ -104,42 +105,42 @@ func (r *run) unpacked(set sbom.Set, debs []archived) {
 			r.licences.add(&pkg, at, text)
 		}
 		r.out.Packages = append(r.out.Packages, pkg)
-		r.needs = append(r.needs, a.needs)
+		r.needs = append(r.needs, a.Needs)
 	}
 }
 
 // copyrightOf follows links from one package's folder of documents to another's,
 // of the same source package: a boot loader's may lead to one that its set has
 // no use for.
-func (r *run) copyrightOf(of *archived) (at string, text []byte, err error) {
+func (r *run) copyrightOf(of *debs.Deb) (at string, text []byte, err error) {
 	const most = 40
-	at = docDir + "/" + of.pkg.Name + "/copyright"
+	at = debs.DocDir + "/" + of.Package.Name + "/copyright"
 	for range most {
 		name := path.Base(path.Dir(at))
 		a := of
-		if name != of.pkg.Name {
+		if name != of.Package.Name {
 			a = r.sibling(of, name)
 		}
 		switch {
-		case a == nil && at == docDir+"/"+name+"/copyright" && r.installedSibling(of, name):
+		case a == nil && at == debs.DocDir+"/"+name+"/copyright" && r.installedSibling(of, name):
 			return r.copyright(at)
-		case a == nil || at != docDir+"/"+name+"/copyright":
+		case a == nil || at != debs.DocDir+"/"+name+"/copyright":
 			return "", nil, errors.New("its copyright file is a link to " + sbom.Path(at).String() + ", which no package of its source has")
-		case a.data.Problem != "":
-			return "", nil, errors.New(a.data.Problem)
-		case a.data.Link == "":
-			return at, a.data.Copyright, nil
+		case a.Data.Problem != "":
+			return "", nil, errors.New(a.Data.Problem)
+		case a.Data.Link == "":
+			return at, a.Data.Copyright, nil
 		}
-		at = a.data.Link
+		at = a.Data.Link
 	}
 	return "", nil, errors.New("its copyright file is a link that leads in a circle")
 }
 
 // sibling is the .deb of that name that was built with another.
-func (r *run) sibling(of *archived, name string) *archived {
-	for _, set := range r.archived {
+func (r *run) sibling(of *debs.Deb, name string) *debs.Deb {
+	for _, set := range [][]debs.Deb{r.debs.Boot, r.debs.Tools} {
 		for i := range set {
-			if p := &set[i].pkg; p.Name == name && p.Source == of.pkg.Source && p.SourceVersion == of.pkg.SourceVersion {
+			if p := &set[i].Package; p.Name == name && p.Source == of.Package.Source && p.SourceVersion == of.Package.SourceVersion {
 				return &set[i]
 			}
 		}
@@ -147,9 +148,9 @@ func (r *run) sibling(of *archived, name string) *archived {
 	return nil
 }
 
-func (r *run) installedSibling(of *archived, name string) bool {
+func (r *run) installedSibling(of *debs.Deb, name string) bool {
 	return slices.ContainsFunc(r.db.Packages, func(p dpkgdb.Package) bool {
-		return p.Name == name && p.Source == of.pkg.Source && p.SourceVersion == of.pkg.SourceVersion
+		return p.Name == name && p.Source == of.Package.Source && p.SourceVersion == of.Package.SourceVersion
 	})
 }
 

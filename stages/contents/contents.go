@@ -5,11 +5,9 @@ package contents
 import (
 	"context"
 	"io"
-	"runtime"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/isotrace/isotrace/internal/artifact"
+	"github.com/isotrace/isotrace/internal/background"
 	"github.com/isotrace/isotrace/internal/contents"
 	"github.com/isotrace/isotrace/internal/stage"
 )
@@ -41,21 +39,18 @@ func run(ctx context.Context, w *stage.Work) error {
 		debs = append(debs, set...)
 	}
 	lists := make([]artifact.Ref, len(debs))
-	group, gctx := errgroup.WithContext(ctx)
-	group.SetLimit(runtime.GOMAXPROCS(0))
-	for i, ref := range debs {
-		group.Go(func() (err error) {
-			lists[i], err = w.Remember(gctx, ref, func(to string) error {
-				m, err := contents.Read(w.Content(ref), ref.Size)
-				if err != nil {
-					return err
-				}
-				return artifact.WriteFile(to, 0o444, func(out io.Writer) error { return m.Write(out) })
-			})
-			return err
+	err := background.Each(ctx, len(debs), func(i int) (err error) {
+		ref := debs[i]
+		lists[i], err = w.Remember(ctx, ref, func(to string) error {
+			m, err := contents.Read(w.Content(ref), ref.Size)
+			if err != nil {
+				return err
+			}
+			return artifact.WriteFile(to, 0o444, func(out io.Writer) error { return m.Write(out) })
 		})
-	}
-	if err := group.Wait(); err != nil {
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	for i, ref := range lists {

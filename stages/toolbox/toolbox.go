@@ -39,7 +39,7 @@ func unpack(name, takes, gives string, debs stage.Set, output string) stage.Stag
 			for _, ref := range w.Set("debs") {
 				packages = append(packages, debroot.Package{Ref: ref, Content: w.Content(ref)})
 			}
-			if err := debroot.Unpack(ctx, dir, w.Temp(), packages, w.Progress); err != nil {
+			if err := debroot.Unpack(ctx, dir, packages, debroot.Options{Spool: w.Temp(), Progress: w.Progress, Later: true}); err != nil {
 				return err
 			}
 			return finish(dir)

@@ -18,6 +18,11 @@ type member struct {
 	size   int64
 }
 
+const (
+	arMagic      = "!<arch>\n"
+	arHeaderSize = 60 // bytes, before each member
+)
+
 // maxMembers bounds the container: a .deb has three members, and may have some
 // more that begin with an underscore.
 const maxMembers = 16
@@ -25,27 +30,25 @@ const maxMembers = 16
 // readAr lists the members of the container, in the common format of ar(5)
 // without long names, which is all that deb(5) allows.
 func readAr(r io.ReaderAt, size int64) ([]member, error) {
-	const magic = "!<arch>\n"
-	const headerSize = 60
-	var head [len(magic)]byte
-	if size < int64(len(magic)) {
+	var head [len(arMagic)]byte
+	if size < int64(len(arMagic)) {
 		return nil, fmt.Errorf("%w: is no ar archive", ErrFormat)
 	}
 	if err := readFullAt(r, head[:], 0); err != nil {
 		return nil, err
 	}
-	if string(head[:]) != magic {
+	if string(head[:]) != arMagic {
 		return nil, fmt.Errorf("%w: is no ar archive", ErrFormat)
 	}
 	var members []member
-	for at := int64(len(magic)); at < size; {
-		if size-at < headerSize {
+	for at := int64(len(arMagic)); at < size; {
+		if size-at < arHeaderSize {
 			return nil, fmt.Errorf("%w: ends within a member's header", ErrFormat)
 		}
 		if len(members) == maxMembers {
 			return nil, fmt.Errorf("%w: more than %d members", ErrFormat, maxMembers)
 		}
-		var h [headerSize]byte
+		var h [arHeaderSize]byte
 		if err := readFullAt(r, h[:], at); err != nil {
 			return nil, err
 		}
@@ -57,7 +60,7 @@ func readAr(r io.ReaderAt, size int64) ([]member, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%w: member %q: the size is no number", ErrFormat, name)
 		}
-		m := member{name: name, offset: at + headerSize, size: int64(n)}
+		m := member{name: name, offset: at + arHeaderSize, size: int64(n)}
 		if m.size > size-m.offset {
 			return nil, fmt.Errorf("%w: member %q is cut off", ErrFormat, name)
 		}

@@ -16,6 +16,7 @@ import (
 type Deb struct {
 	r       io.ReaderAt
 	limits  Limits
+	version member // debian-binary
 	control member
 	data    member
 }
@@ -37,7 +38,7 @@ func Open(r io.ReaderAt, size int64, limits Limits) (*Deb, error) {
 	if !strings.HasPrefix(string(version), "2.") {
 		return nil, fmt.Errorf("%w: format version %q; only 2 is known", ErrFormat, strings.TrimSpace(string(version)))
 	}
-	d := &Deb{r: r, limits: limits.withDefaults()}
+	d := &Deb{r: r, limits: limits.withDefaults(), version: members[0]}
 	rest := members[1:]
 	// A reader is to skip members that begin with an underscore up to the data,
 	// and all after it.

@@ -1,4 +1,4 @@
-package catalogue
+package debs
 
 import (
 	"archive/tar"
@@ -21,47 +21,49 @@ import (
 	"github.com/isotrace/isotrace/sbom/scan"
 )
 
-// archived is what a .deb says of its package.
-type archived struct {
-	pkg         sbom.Package
-	needs       sbom.Needs
-	builtUsing  string // fields
-	staticUsing string
-	data        data
+// Deb is what a .deb says of its package.
+type Deb struct {
+	Package sbom.Package `json:"package"`
+	Needs   sbom.Needs   `json:"needs"`
+	// BuiltUsing and StaticBuiltUsing are the fields of these names.
+	BuiltUsing       string `json:"built-using,omitempty"`
+	StaticBuiltUsing string `json:"static-built-using,omitempty"`
+	// Data is there for packages that are unpacked and never installed.
+	Data *Data `json:"data,omitempty"`
 }
 
 // readControl reads a .deb's control file and its digests.
-func readControl(file string, ref artifact.Ref) (_ archived, err error) {
+func readControl(file string, ref artifact.Ref) (_ Deb, err error) {
 	f, err := os.Open(file)
 	if err != nil {
-		return archived{}, err
+		return Deb{}, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	sum := sha512.New()
 	if _, err := io.Copy(sum, f); err != nil {
-		return archived{}, err
+		return Deb{}, err
 	}
 	d, err := deb.Open(f, ref.Size, deb.Limits{})
 	if err != nil {
-		return archived{}, err
+		return Deb{}, err
 	}
 	c, err := d.Control()
 	if err != nil {
-		return archived{}, err
+		return Deb{}, err
 	}
-	a := archived{
-		pkg: sbom.Package{
+	a := Deb{
+		Package: sbom.Package{
 			Name: c.Get("Package"), Version: c.Get("Version"), Architecture: c.Get("Architecture"),
 			Section: c.Get("Section"), Priority: c.Get("Priority"), Essential: c.Get("Essential") == "yes",
 			Maintainer: c.Get("Maintainer"), Homepage: c.Get("Homepage"), From: sbom.FromArchive,
 			Deb: &sbom.Deb{Path: ref.Path, Size: ref.Size, Hashes: sbom.Hashes{SHA256: string(ref.Digest), SHA512: hex.EncodeToString(sum.Sum(nil))}},
 		},
-		needs: sbom.Needs{
+		Needs: sbom.Needs{
 			PreDepends: folded(c, "Pre-Depends"), Depends: folded(c, "Depends"), Recommends: folded(c, "Recommends"), Provides: folded(c, "Provides"),
 		},
-		builtUsing: folded(c, "Built-Using"), staticUsing: folded(c, "Static-Built-Using"),
+		BuiltUsing: folded(c, "Built-Using"), StaticBuiltUsing: folded(c, "Static-Built-Using"),
 	}
-	p := &a.pkg
+	p := &a.Package
 	p.Summary, _, _ = strings.Cut(c.Get("Description"), "\n")
 	if err := archive.ValidatePackageName(p.Name); err != nil {
 		return a, err
@@ -84,8 +86,8 @@ func readControl(file string, ref artifact.Ref) (_ archived, err error) {
 // folded is a field that may go over several lines, in one.
 func folded(c *deb.Control, field string) string { return strings.ReplaceAll(c.Get(field), "\n", "") }
 
-// data is what of a .deb's files the bills of materials tell.
-type data struct {
+// Data is what of a .deb's files the bills of materials tell.
+type Data struct {
 	// Copyright is the text of usr/share/doc/PACKAGE/copyright. Link is the target
 	// of usr/share/doc/PACKAGE or of the file, where that is a link, and Problem
 	// says why there is neither.
@@ -97,8 +99,10 @@ type data struct {
 }
 
 const (
-	docDir       = "usr/share/doc"
-	maxCopyright = 4 << 20 // bytes; package copyright reads no more
+	// DocDir is where packages have their documents.
+	DocDir = "usr/share/doc"
+	// MaxCopyright bounds a copyright file, in bytes; package copyright reads no more.
+	MaxCopyright = 4 << 20
 	maxData      = 8 << 20 // bytes of data as a file
 )
 
@@ -117,14 +121,14 @@ func writeData(file string, size int64, to string) (err error) {
 	if err != nil {
 		return err
 	}
-	r := dataReader{doc: docDir + "/" + c.Get("Package"), head: make([]byte, 512)}
+	r := dataReader{doc: DocDir + "/" + c.Get("Package"), head: make([]byte, 512)}
 	if err := d.Walk(r.member); err != nil {
 		return err
 	}
 	if r.Copyright == nil && r.Link == "" && r.Problem == "" {
 		r.Problem = "the .deb has no copyright file"
 	}
-	b, err := json.Marshal(r.data)
+	b, err := json.Marshal(r.Data)
 	if err != nil {
 		return err
 	}
@@ -132,7 +136,7 @@ func writeData(file string, size int64, to string) (err error) {
 }
 
 type dataReader struct {
-	data
+	Data
 	doc  string // folder of the package's documents
 	head []byte
 }
@@ -159,12 +163,12 @@ func (r *dataReader) member(name string, h *tar.Header, content io.Reader) error
 	}
 	r.Executable = r.Executable || h.Mode&0o111 != 0
 	if isCopyright {
-		text, err := io.ReadAll(io.LimitReader(content, maxCopyright+1))
+		text, err := io.ReadAll(io.LimitReader(content, MaxCopyright+1))
 		if err != nil {
 			return err
 		}
-		if len(text) > maxCopyright {
-			r.Problem = fmt.Sprintf("the copyright file has more than %d bytes", maxCopyright)
+		if len(text) > MaxCopyright {
+			r.Problem = fmt.Sprintf("the copyright file has more than %d bytes", MaxCopyright)
 			return nil
 		}
 		r.Copyright = text
@@ -189,7 +193,7 @@ func linked(name, target string) string {
 	return strings.TrimPrefix(path.Clean(target), "/")
 }
 
-func readData(file string) (d data, err error) {
+func readData(file string) (d Data, err error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return d, err
