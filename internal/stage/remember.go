@@ -14,14 +14,14 @@ import (
 // content each and hold for every build that has it.
 const OfOne = "of-"
 
-// Remember returns the file that do makes of one piece of content, which a
-// stage takes among others: from the store, if it was made before by the same
-// version of the stage and the same signer, and still verifies. It may be called
-// from several goroutines.
-func (w *Work) Remember(ctx context.Context, of artifact.Ref, do func(to string) error) (artifact.Ref, error) {
+// Remember returns the file, called what, that do makes of one piece of content,
+// which a stage takes among others: from the store, if it was made before by the
+// same version of the stage and the same signer, and still verifies. It may be
+// called from several goroutines.
+func (w *Work) Remember(ctx context.Context, what string, of artifact.Ref, do func(to string) error) (artifact.Ref, error) {
 	const output = "of"
 	rec := Record{
-		Name: w.node.Name + "-of-one", Version: w.node.Version, Params: json.RawMessage("null"),
+		Name: w.node.Name + "-of-one/" + what, Version: w.node.Version, Params: json.RawMessage("null"),
 		Materials: map[string]artifact.Digest{output: of.Digest},
 	}
 	key, err := keyOf(rec)

@@ -46,7 +46,7 @@ func (r *rememberer) in(use func(context.Context, *Work) error) error {
 // take remembers what "seen TEXT" is of the text.
 func (r *rememberer) take(ctx context.Context, w *Work, text string) (artifact.Ref, error) {
 	of := artifact.Ref{Path: "pool/" + text, Digest: artifact.HashBytes([]byte(text)), Size: int64(len(text))}
-	return w.Remember(ctx, of, func(to string) error {
+	return w.Remember(ctx, "seen", of, func(to string) error {
 		r.did.Add(1)
 		if r.fail != nil {
 			return r.fail
@@ -98,7 +98,7 @@ func (r *rememberer) results() []string {
 		if err != nil {
 			r.t.Fatal(err)
 		}
-		if strings.Contains(string(b), `"taker-of-one"`) {
+		if strings.Contains(string(b), `"taker-of-one/seen"`) {
 			own = append(own, name)
 		}
 	}
@@ -198,7 +198,7 @@ func TestRememberFails(t *testing.T) {
 	r.fail = nil
 	r.takes("after a failure", 1, "a")
 	err = r.in(func(ctx context.Context, w *Work) error {
-		_, err := w.Remember(ctx, artifact.Ref{Path: "pool/none", Digest: artifact.HashBytes(nil)}, func(string) error { return nil })
+		_, err := w.Remember(ctx, "seen", artifact.Ref{Path: "pool/none", Digest: artifact.HashBytes(nil)}, func(string) error { return nil })
 		return err
 	})
 	if !errors.Is(err, os.ErrNotExist) || !strings.Contains(err.Error(), "pool/none: ") {

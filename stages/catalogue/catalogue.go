@@ -18,8 +18,8 @@ import (
 	"github.com/isotrace/isotrace/internal/roottree"
 	"github.com/isotrace/isotrace/internal/stage"
 	"github.com/isotrace/isotrace/sbom"
+	"github.com/isotrace/isotrace/sbom/debfacts"
 	"github.com/isotrace/isotrace/sbom/scan"
-	"github.com/isotrace/isotrace/stages/debs"
 )
 
 // Output is the file that the stage gives.
@@ -55,7 +55,7 @@ type run struct {
 	db       *dpkgdb.DB
 	seen     *scan.Result
 	licences *licences
-	debs     debs.Facts
+	debs     debfacts.Facts
 
 	needs []sbom.Needs // of the packages, by index
 	out   sbom.Catalogue
@@ -79,7 +79,7 @@ func (r *run) all(ctx context.Context) (err error) {
 	if r.out.Distro, err = distro(r.root, r.tree); err != nil {
 		return err
 	}
-	if r.debs, err = debs.Read(r.work.File("debs")); err != nil {
+	if r.debs, err = debfacts.ReadFacts(r.work.File("debs")); err != nil {
 		return err
 	}
 	if r.seen, err = scan.Run(ctx, scan.Tree{Root: r.root, Manifest: r.tree, Owner: r.owners()}); err != nil {

@@ -2,23 +2,19 @@ package catalogue
 
 import (
 	"context"
-	"crypto/sha512"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"reflect"
 	"strings"
 	"testing"
 
-	"github.com/isotrace/isotrace/internal/archive/archivetest"
-	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/dpkgdb"
 	"github.com/isotrace/isotrace/internal/fault"
 	"github.com/isotrace/isotrace/internal/roottree"
 	"github.com/isotrace/isotrace/internal/stage"
 	"github.com/isotrace/isotrace/sbom"
+	"github.com/isotrace/isotrace/sbom/debfacts"
 	"github.com/isotrace/isotrace/sbom/scan"
 )
 
@@ -34,118 +30,6 @@ License: ISC
 License: Expat
  Permission is hereby granted, free of charge
 `
-
-const control = `Package: hello
-Version: 1:2.10-3+b1
-Architecture: amd64
-Source: hello-src (1:2.10-3)
-Maintainer: A Team <team@example.org>
-Installed-Size: 280
-Section: utils
-Priority: optional
-Essential: yes
-Homepage: https://example.org/
-Pre-Depends: libc6 (>= 2.36),
- libhello
-Depends: a | b
-Recommends: c
-Provides: greeter (= 1)
-Built-Using: glibc (= 2.41-12)
-Static-Built-Using: busybox (= 1:1.37-1), rustc (= 1.85-1)
-Description: a greeting
- and more
-`
-
-// debFile writes a .deb.
-func debFile(t *testing.T, control, format string, files ...archivetest.File) (string, artifact.Ref) {
-	t.Helper()
-	b := archivetest.BuildDeb(t, control, format, files...)
-	file := filepath.Join(t.TempDir(), "x.deb")
-	if err := os.WriteFile(file, b, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return file, artifact.Ref{Path: "debian/pool/x.deb", Digest: artifact.HashBytes(b), Size: int64(len(b))}
-}
-
-func TestReadControl(t *testing.T) {
-	file, ref := debFile(t, control, "xz", archivetest.File{Path: "usr/bin/hello", Content: "x", Mode: 0o755})
-	a, err := readControl(file, ref)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	strong := sha512.Sum512(b)
-	want := sbom.Package{
-		Name: "hello", Version: "1:2.10-3+b1", Architecture: "amd64", Source: "hello-src", SourceVersion: "1:2.10-3", Section: "utils", Priority: "optional",
-		Essential: true, Maintainer: "A Team <team@example.org>", Homepage: "https://example.org/", Summary: "a greeting", InstalledSize: 280, From: sbom.FromArchive,
-		Deb: &sbom.Deb{Path: ref.Path, Size: ref.Size, Hashes: sbom.Hashes{SHA256: string(ref.Digest), SHA512: hex.EncodeToString(strong[:])}},
-	}
-	if !reflect.DeepEqual(a.pkg, want) {
-		t.Errorf("have %+v\nwant %+v", a.pkg, want)
-	}
-	if a.needs != (sbom.Needs{PreDepends: "libc6 (>= 2.36), libhello", Depends: "a | b", Recommends: "c", Provides: "greeter (= 1)"}) {
-		t.Errorf("needs %+v", a.needs)
-	}
-	if a.builtUsing != "glibc (= 2.41-12)" || a.staticUsing != "busybox (= 1:1.37-1), rustc (= 1.85-1)" {
-		t.Errorf("built using %q, %q", a.builtUsing, a.staticUsing)
-	}
-	for _, bad := range []string{
-		"Package: ../x\nVersion: 1\nArchitecture: all\n", "Package: x\nVersion: 1 2\nArchitecture: all\n", "Package: x\nVersion: 1\nArchitecture: ../y\n",
-		"Package: x\nVersion: 1\nArchitecture: all\nSource: y (\x1b)\n", "Version: 1\nArchitecture: all\n",
-	} {
-		file, ref := debFile(t, bad, "gz")
-		if _, err := readControl(file, ref); err == nil {
-			t.Errorf("%q was taken", bad)
-		}
-	}
-}
-
-func TestWriteData(t *testing.T) {
-	const name = "Package: hello\nVersion: 1\nArchitecture: all\n"
-	doc := "usr/share/doc/hello/copyright"
-	for _, c := range []struct {
-		what  string
-		files []archivetest.File
-		want  data
-	}{
-		{"a file", []archivetest.File{{Path: doc, Content: machine}}, data{Copyright: []byte(machine)}},
-		{"a program", []archivetest.File{{Path: doc, Content: "x"}, {Path: "usr/bin/x", Content: "x", Mode: 0o755}}, data{Copyright: []byte("x"), Executable: true}},
-		{"a library", []archivetest.File{{Path: "usr/lib/x.so", Content: "\x7fELF\x02\x01\x01" + strings.Repeat("\x00", 9) + "\x03\x00>\x00"}, {Path: doc, Content: "x"}},
-			data{Copyright: []byte("x"), Executable: true}},
-		{"no library", []archivetest.File{{Path: "usr/lib/x.so", Content: "ELF"}, {Path: "usr/lib/empty"}, {Path: doc, Content: "x"}}, data{Copyright: []byte("x")}},
-		{"nothing", nil, data{Problem: "the .deb has no copyright file"}},
-		{"another's", []archivetest.File{{Path: "usr/share/doc/hello2/copyright", Content: "x"}}, data{Problem: "the .deb has no copyright file"}},
-		{"a linked folder", []archivetest.File{{Path: "usr/share/doc/hello", Symlink: "libhello"}}, data{Link: "usr/share/doc/libhello/copyright"}},
-		{"an absolute link", []archivetest.File{{Path: "usr/share/doc/hello", Symlink: "/usr/share/doc/libhello/"}}, data{Link: "usr/share/doc/libhello/copyright"}},
-		{"a linked file", []archivetest.File{{Path: doc, Symlink: "../libhello/copyright"}}, data{Link: "usr/share/doc/libhello/copyright"}},
-		{"out of the tree", []archivetest.File{{Path: doc, Symlink: strings.Repeat("../", 30) + "etc/shadow"}}, data{Link: "etc/shadow"}},
-		{"a hard link", []archivetest.File{{Path: "usr/share/doc/hello/a", Content: "x"}, {Path: doc, Hardlink: "usr/share/doc/hello/a"}}, data{Link: "usr/share/doc/hello/a"}},
-		{"too long", []archivetest.File{{Path: doc, Content: strings.Repeat("x", maxCopyright+1)}}, data{Problem: "the copyright file has more than 4194304 bytes"}},
-	} {
-		file, ref := debFile(t, name, "zst", c.files...)
-		to := filepath.Join(t.TempDir(), "data")
-		if err := writeData(file, ref.Size, to); err != nil {
-			t.Errorf("%s: %v", c.what, err)
-			continue
-		}
-		got, err := readData(to)
-		if err != nil || fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", c.want) {
-			t.Errorf("%s: %+v, %v; want %+v", c.what, got, err, c.want)
-		}
-	}
-	bad := filepath.Join(t.TempDir(), "bad")
-	for _, text := range []string{"", "{", `{"more":1}`, strings.Repeat(" ", maxData+1) + "{}"} {
-		if err := os.WriteFile(bad, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := readData(bad); err == nil {
-			t.Errorf("%.20q was read", text)
-		}
-	}
-}
 
 // inTree is a run on a tree of files; a content that begins with -> is a link.
 func inTree(t *testing.T, files map[string]string) *run {
@@ -187,7 +71,7 @@ func TestCopyright(t *testing.T) {
 	r := inTree(t, map[string]string{
 		"usr/share/doc/a/copyright": "a", "usr/share/doc/b": "->a", "usr/share/doc/c/copyright": "->/usr/share/doc/b/copyright", "usr/share/doc/d": "->d",
 		"usr/share/doc/e/copyright": "->" + secret, "usr/share/doc/f": "->" + strings.Repeat("../", 40) + filepath.Dir(secret)[1:],
-		"usr/share/doc/g/copyright/x": "", "usr/share/doc/h/copyright": strings.Repeat("x", maxCopyright+1),
+		"usr/share/doc/g/copyright/x": "", "usr/share/doc/h/copyright": strings.Repeat("x", debfacts.MaxCopyright+1),
 	})
 	for name, want := range map[string]string{
 		"a": "usr/share/doc/a/copyright: a", "b": "usr/share/doc/a/copyright: a", "c": "usr/share/doc/a/copyright: a",
@@ -206,32 +90,32 @@ func TestCopyright(t *testing.T) {
 }
 
 func TestCopyrightOf(t *testing.T) {
-	pkg := func(name, version string, d data) archived {
-		return archived{pkg: sbom.Package{Name: name, Source: "grub2", SourceVersion: version}, data: d}
+	pkg := func(name, version string, d debfacts.Data) debfacts.Deb {
+		return debfacts.Deb{Package: sbom.Package{Name: name, Source: "grub2", SourceVersion: version}, Data: d}
 	}
 	r := inTree(t, map[string]string{"usr/share/doc/grub-installed/copyright": "in the tree"})
 	r.db.Packages = []dpkgdb.Package{{Name: "grub-installed", Source: "grub2", SourceVersion: "2"}}
-	r.archived = [2][]archived{
-		{
-			pkg("own", "2", data{Copyright: []byte("own")}), pkg("linked", "2", data{Link: "usr/share/doc/tool/copyright"}), pkg("installed", "2", data{Link: "usr/share/doc/grub-installed/copyright"}),
-			pkg("other", "1", data{Link: "usr/share/doc/tool/copyright"}), pkg("circle", "2", data{Link: "usr/share/doc/circle/copyright"}),
-			pkg("out", "2", data{Link: "etc/shadow"}), pkg("none", "2", data{Problem: "there is none"}), pkg("deep", "2", data{Link: "usr/share/doc/linked/copyright"}),
-			pkg("nested", "2", data{Link: "usr/share/doc/own/sub/copyright"}),
+	r.debs = debfacts.Facts{
+		Boot: []debfacts.Deb{
+			pkg("own", "2", debfacts.Data{Copyright: []byte("own")}), pkg("linked", "2", debfacts.Data{Link: "usr/share/doc/tool/copyright"}), pkg("installed", "2", debfacts.Data{Link: "usr/share/doc/grub-installed/copyright"}),
+			pkg("other", "1", debfacts.Data{Link: "usr/share/doc/tool/copyright"}), pkg("circle", "2", debfacts.Data{Link: "usr/share/doc/circle/copyright"}),
+			pkg("out", "2", debfacts.Data{Link: "etc/shadow"}), pkg("none", "2", debfacts.Data{Problem: "there is none"}), pkg("deep", "2", debfacts.Data{Link: "usr/share/doc/linked/copyright"}),
+			pkg("nested", "2", debfacts.Data{Link: "usr/share/doc/own/sub/copyright"}),
 		},
-		{pkg("tool", "2", data{Copyright: []byte("tool")})},
+		Tools: []debfacts.Deb{pkg("tool", "2", debfacts.Data{Copyright: []byte("tool")})},
 	}
 	for i, want := range []string{
 		"own", "tool", "in the tree", "its copyright file is a link to usr/share/doc/tool/copyright, which no package of its source has",
 		"its copyright file is a link that leads in a circle", "its copyright file is a link to etc/shadow, which no package of its source has", "there is none", "tool",
 		"its copyright file is a link to usr/share/doc/own/sub/copyright, which no package of its source has",
 	} {
-		_, text, err := r.copyrightOf(&r.archived[0][i])
+		_, text, err := r.copyrightOf(&r.debs.Boot[i])
 		have := string(text)
 		if err != nil {
 			have = err.Error()
 		}
 		if have != want {
-			t.Errorf("%s: %s, want %s", r.archived[0][i].pkg.Name, have, want)
+			t.Errorf("%s: %s, want %s", r.debs.Boot[i].Package.Name, have, want)
 		}
 	}
 }
@@ -289,15 +173,16 @@ func TestSets(t *testing.T) {
 	if r.out.Distro, err = distro(r.root, r.tree); err != nil || r.out.Distro != (sbom.Distro{ID: "debian", Version: "13", Codename: "trixie"}) {
 		t.Errorf("%+v, %v", r.out.Distro, err)
 	}
-	file, ref := debFile(t, control, "gz")
-	a, err := readControl(file, ref)
-	if err != nil {
+	a := debfacts.Deb{
+		Package: sbom.Package{
+			Name: "hello", Version: "1:2.10-3+b1", Architecture: "amd64", Source: "hello-src", SourceVersion: "1:2.10-3", From: sbom.FromArchive, Deb: &sbom.Deb{Path: "pool/x.deb"},
+		},
+		StaticBuiltUsing: "busybox (= 1:1.37-1), rustc (= 1.85-1)",
+	}
+	if err := r.target([]debfacts.Deb{a}); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.target([]archived{a}); err != nil {
-		t.Fatal(err)
-	}
-	r.unpacked(sbom.Tools, []archived{a})
+	r.unpacked(sbom.Tools, []debfacts.Deb{a})
 	p := r.out.Packages
 	if len(p) != 2 || p[0].ID() != "target/hello:amd64=1:2.10-3+b1" || p[1].ID() != "tools/hello:amd64=1:2.10-3+b1" || p[0].Mark != sbom.Auto || p[0].Executable != sbom.Yes ||
 		p[1].Executable != sbom.No || p[0].Deb == nil || p[0].From != sbom.FromArchive || len(p[1].StaticBuiltUsing) != 2 || p[0].Licence.Concluded == "" {
@@ -306,8 +191,8 @@ func TestSets(t *testing.T) {
 	if len(r.out.Findings) != 1 || r.out.Findings[0].ID != "dependency:target/hello:amd64:built-using" {
 		t.Errorf("findings %+v", r.out.Findings)
 	}
-	a.pkg.SourceVersion = "1:2.10-4"
-	if err := r.target([]archived{a}); err == nil || !strings.Contains(err.Error(), "hello-src 1:2.10-4") {
+	a.Package.SourceVersion = "1:2.10-4"
+	if err := r.target([]debfacts.Deb{a}); err == nil || !strings.Contains(err.Error(), "hello-src 1:2.10-4") {
 		t.Errorf("another source: %v", err)
 	}
 	if err := r.target(nil); err != nil || r.out.Packages[len(r.out.Packages)-1].From != sbom.FromBase {

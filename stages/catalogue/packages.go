@@ -11,14 +11,14 @@ import (
 	"github.com/isotrace/isotrace/internal/fault"
 	"github.com/isotrace/isotrace/internal/roottree"
 	"github.com/isotrace/isotrace/sbom"
+	"github.com/isotrace/isotrace/sbom/debfacts"
 	"github.com/isotrace/isotrace/sbom/scan"
-	"github.com/isotrace/isotrace/stages/debs"
 )
 
 // target adds the packages of the root tree, as dpkg has them there. Of their
 // .debs, where there is one, digests and size are taken.
-func (r *run) target(of []debs.Deb) error {
-	byID := map[string]*debs.Deb{}
+func (r *run) target(of []debfacts.Deb) error {
+	byID := map[string]*debfacts.Deb{}
 	for i := range of {
 		byID[id(&of[i].Package)] = &of[i]
 	}
@@ -40,7 +40,7 @@ func (r *run) target(of []debs.Deb) error {
 			}
 		}
 		r.using(&pkg, p.BuiltUsing, p.StaticBuilt)
-		at := debs.DocDir + "/" + p.Name + "/copyright"
+		at := debfacts.DocDir + "/" + p.Name + "/copyright"
 		real, text, err := r.copyright(at)
 		if err != nil {
 			r.licences.none(&pkg, err.Error())
@@ -79,17 +79,17 @@ func (r *run) copyright(name string) (real string, text []byte, err error) {
 		return "", nil, errors.New("the image has no copyright file of it")
 	case e.Type != roottree.File:
 		return "", nil, errors.New("its copyright file is not a regular file")
-	case e.Size > debs.MaxCopyright:
-		return "", nil, fmt.Errorf("its copyright file has more than %d bytes", debs.MaxCopyright)
+	case e.Size > debfacts.MaxCopyright:
+		return "", nil, fmt.Errorf("its copyright file has more than %d bytes", debfacts.MaxCopyright)
 	}
-	text, err = readAll(r.root, real, debs.MaxCopyright)
+	text, err = readAll(r.root, real, debfacts.MaxCopyright)
 	return real, text, err
 }
 
 // unpacked adds the packages of a set that is unpacked and never installed, as
 // their .debs have them.
-func (r *run) unpacked(set sbom.Set, of []debs.Deb) {
-	slices.SortFunc(of, func(a, b debs.Deb) int { return strings.Compare(id(&a.Package), id(&b.Package)) })
+func (r *run) unpacked(set sbom.Set, of []debfacts.Deb) {
+	slices.SortFunc(of, func(a, b debfacts.Deb) int { return strings.Compare(id(&a.Package), id(&b.Package)) })
 	for i := range of {
 		a := &of[i]
 		pkg := a.Package
@@ -112,9 +112,9 @@ func (r *run) unpacked(set sbom.Set, of []debs.Deb) {
 // copyrightOf follows links from one package's folder of documents to another's,
 // of the same source package: a boot loader's may lead to one that its set has
 // no use for.
-func (r *run) copyrightOf(of *debs.Deb) (at string, text []byte, err error) {
+func (r *run) copyrightOf(of *debfacts.Deb) (at string, text []byte, err error) {
 	const most = 40
-	at = debs.DocDir + "/" + of.Package.Name + "/copyright"
+	at = debfacts.DocDir + "/" + of.Package.Name + "/copyright"
 	for range most {
 		name := path.Base(path.Dir(at))
 		a := of
@@ -122,9 +122,9 @@ func (r *run) copyrightOf(of *debs.Deb) (at string, text []byte, err error) {
 			a = r.sibling(of, name)
 		}
 		switch {
-		case a == nil && at == debs.DocDir+"/"+name+"/copyright" && r.installedSibling(of, name):
+		case a == nil && at == debfacts.DocDir+"/"+name+"/copyright" && r.installedSibling(of, name):
 			return r.copyright(at)
-		case a == nil || at != debs.DocDir+"/"+name+"/copyright":
+		case a == nil || at != debfacts.DocDir+"/"+name+"/copyright":
 			return "", nil, errors.New("its copyright file is a link to " + sbom.Path(at).String() + ", which no package of its source has")
 		case a.Data.Problem != "":
 			return "", nil, errors.New(a.Data.Problem)
@@ -137,8 +137,8 @@ func (r *run) copyrightOf(of *debs.Deb) (at string, text []byte, err error) {
 }
 
 // sibling is the .deb of that name that was built with another.
-func (r *run) sibling(of *debs.Deb, name string) *debs.Deb {
-	for _, set := range [][]debs.Deb{r.debs.Boot, r.debs.Tools} {
+func (r *run) sibling(of *debfacts.Deb, name string) *debfacts.Deb {
+	for _, set := range [][]debfacts.Deb{r.debs.Boot, r.debs.Tools} {
 		for i := range set {
 			if p := &set[i].Package; p.Name == name && p.Source == of.Package.Source && p.SourceVersion == of.Package.SourceVersion {
 				return &set[i]
@@ -148,7 +148,7 @@ func (r *run) sibling(of *debs.Deb, name string) *debs.Deb {
 	return nil
 }
 
-func (r *run) installedSibling(of *debs.Deb, name string) bool {
+func (r *run) installedSibling(of *debfacts.Deb, name string) bool {
 	return slices.ContainsFunc(r.db.Packages, func(p dpkgdb.Package) bool {
 		return p.Name == name && p.Source == of.Package.Source && p.SourceVersion == of.Package.SourceVersion
 	})

@@ -41,7 +41,7 @@ func run(ctx context.Context, w *stage.Work) error {
 	lists := make([]artifact.Ref, len(debs))
 	err := background.Each(ctx, len(debs), func(i int) (err error) {
 		ref := debs[i]
-		lists[i], err = w.Remember(ctx, ref, func(to string) error {
+		lists[i], err = w.Remember(ctx, "list", ref, func(to string) error {
 			m, err := contents.Read(w.Content(ref), ref.Size)
 			if err != nil {
 				return err

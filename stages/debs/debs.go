@@ -3,15 +3,12 @@ package debs
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"os"
 
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/background"
 	"github.com/isotrace/isotrace/internal/stage"
+	"github.com/isotrace/isotrace/sbom/debfacts"
 )
 
 // Output is the file that the stage gives.
@@ -22,13 +19,6 @@ type Sets struct {
 	// Target are those of packages in the root tree.
 	Target      []stage.Set
 	Boot, Tools stage.Set
-}
-
-// Facts are what the .debs say, by set, in the order of their paths.
-type Facts struct {
-	Target []Deb `json:"target"`
-	Boot   []Deb `json:"boot"`
-	Tools  []Deb `json:"tools"`
 }
 
 // Stage takes the .debs and gives their control fields and digests; of those
@@ -55,7 +45,7 @@ func run(ctx context.Context, w *stage.Work, target []string) (err error) {
 	for _, name := range target {
 		refs = append(refs, w.Set(name)...)
 	}
-	var f Facts
+	var f debfacts.Facts
 	if f.Target, err = read(ctx, w, refs, false); err != nil {
 		return err
 	}
@@ -65,45 +55,27 @@ func run(ctx context.Context, w *stage.Work, target []string) (err error) {
 	if f.Tools, err = read(ctx, w, w.Set("tools"), true); err != nil {
 		return err
 	}
-	return artifact.WriteFile(w.OutFile(Output), 0o644, func(out io.Writer) error { return json.NewEncoder(out).Encode(f) })
+	return artifact.WriteFile(w.OutFile(Output), 0o644, f.Write)
 }
 
 // read reads .debs, what their data holds, too, where withData says so.
-func read(ctx context.Context, w *stage.Work, refs []artifact.Ref, withData bool) ([]Deb, error) {
-	all := make([]Deb, len(refs))
-	err := background.Each(ctx, len(refs), func(i int) (err error) {
+func read(ctx context.Context, w *stage.Work, refs []artifact.Ref, withData bool) ([]debfacts.Deb, error) {
+	all := make([]debfacts.Deb, len(refs))
+	what := "control"
+	if withData {
+		what = "control-and-data"
+	}
+	err := background.Each(ctx, len(refs), func(i int) error {
 		ref := refs[i]
-		if all[i], err = readControl(w.Content(ref), ref); err != nil {
-			return fmt.Errorf("%s: %w", ref.Path, err)
-		}
-		if !withData {
-			return nil
-		}
-		made, err := w.Remember(ctx, ref, func(to string) error { return writeData(w.Content(ref), ref.Size, to) })
+		made, err := w.Remember(ctx, what, ref, func(to string) error { return debfacts.Write(w.Content(ref), ref, withData, to) })
 		if err != nil {
 			return err
 		}
-		d, err := readData(w.Content(made))
-		all[i].Data = &d
-		return err
+		if all[i], err = debfacts.Read(w.Content(made)); err != nil {
+			return fmt.Errorf("%s: %w", ref.Path, err)
+		}
+		all[i].Package.Deb.Path = ref.Path // of several that have this content
+		return nil
 	})
 	return all, err
-}
-
-// maxFacts bounds the stage's output, in bytes.
-const maxFacts = 1 << 30
-
-// Read reads the stage's output.
-func Read(file string) (f Facts, err error) {
-	in, err := os.Open(file)
-	if err != nil {
-		return f, err
-	}
-	defer func() { err = errors.Join(err, in.Close()) }()
-	dec := json.NewDecoder(io.LimitReader(in, maxFacts))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&f); err != nil {
-		return f, fmt.Errorf("what is known of the .debs cannot be read: %w", err)
-	}
-	return f, nil
 }

@@ -9,11 +9,16 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"os"
 	"path"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/fault"
@@ -90,16 +95,22 @@ func (r *run) files(ctx context.Context) (err error) {
 		if err != nil {
 			return err
 		}
+		files := make([]sbom.File, len(list))
+		group, gctx := errgroup.WithContext(ctx)
+		group.SetLimit(runtime.GOMAXPROCS(0))
 		for i := range list {
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			f, err := r.file(t.name, &list[i], t.open)
-			if err != nil {
+			group.Go(func() (err error) {
+				if gctx.Err() != nil {
+					return context.Cause(gctx)
+				}
+				files[i], err = r.file(t.name, &list[i], t.open)
 				return err
-			}
-			r.doc.Files = append(r.doc.Files, f)
+			})
 		}
+		if err := group.Wait(); err != nil {
+			return err
+		}
+		r.doc.Files = append(r.doc.Files, files...)
 	}
 	return nil
 }
@@ -148,7 +159,7 @@ func (r *run) file(tree string, o *trace.Origin, open func(string) (io.ReadClose
 	head := &bytes.Buffer{}
 	weak, sum, strong := sha1.New(), sha256.New(), sha512.New()
 	tee := io.TeeReader(io.LimitReader(in, headSize), head)
-	n, err := io.Copy(io.MultiWriter(weak, sum, strong), io.MultiReader(tee, in))
+	n, err := io.CopyBuffer(together{weak, sum, strong}, io.MultiReader(tee, in), make([]byte, min(max(o.Size, 1), 1<<20)))
 	if err != nil {
 		return f, err
 	}
@@ -161,6 +172,24 @@ func (r *run) file(tree string, o *trace.Origin, open func(string) (io.ReadClose
 		f.Nature.Executable = sbom.Yes // a boot sector and what follows it has no mark of its own
 	}
 	return f, nil
+}
+
+// together takes several digests of what is written, those of much at once side by
+// side.
+type together []hash.Hash
+
+func (t together) Write(p []byte) (int, error) {
+	const much = 1 << 16 // bytes
+	var group sync.WaitGroup
+	for _, h := range t {
+		if len(p) < much {
+			h.Write(p) // it never fails, see package hash
+			continue
+		}
+		group.Go(func() { h.Write(p) })
+	}
+	group.Wait()
+	return len(p), nil
 }
 
 // maker says who made a file.

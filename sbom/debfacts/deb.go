@@ -1,4 +1,6 @@
-package debs
+// Package debfacts is what .debs say of themselves, as far as a bill of materials
+// tells it.
+package debfacts
 
 import (
 	"archive/tar"
@@ -29,7 +31,7 @@ type Deb struct {
 	BuiltUsing       string `json:"built-using,omitempty"`
 	StaticBuiltUsing string `json:"static-built-using,omitempty"`
 	// Data is there for packages that are unpacked and never installed.
-	Data *Data `json:"data,omitempty"`
+	Data Data `json:"data,omitzero"`
 }
 
 // readControl reads a .deb's control file and its digests.
@@ -103,36 +105,48 @@ const (
 	DocDir = "usr/share/doc"
 	// MaxCopyright bounds a copyright file, in bytes; package copyright reads no more.
 	MaxCopyright = 4 << 20
-	maxData      = 8 << 20 // bytes of data as a file
+	maxDeb       = 64 << 20 // bytes, of what a .deb says as a file
 )
 
-// writeData reads a .deb's files and writes what is told of them to a file.
-func writeData(file string, size int64, to string) (err error) {
-	f, err := os.Open(file)
+// Write reads a .deb, what its data holds, too, where withData says so, and writes
+// what it says to a file.
+func Write(file string, ref artifact.Ref, withData bool, to string) error {
+	d, err := readControl(file, ref)
+	if err == nil && withData {
+		d.Data, err = dataOf(file, ref.Size)
+	}
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	d, err := deb.Open(f, size, deb.Limits{})
-	if err != nil {
-		return err
-	}
-	c, err := d.Control()
-	if err != nil {
-		return err
-	}
-	r := dataReader{doc: DocDir + "/" + c.Get("Package"), head: make([]byte, 512)}
-	if err := d.Walk(r.member); err != nil {
-		return err
-	}
-	if r.Copyright == nil && r.Link == "" && r.Problem == "" {
-		r.Problem = "the .deb has no copyright file"
-	}
-	b, err := json.Marshal(r.Data)
+	b, err := json.Marshal(d)
 	if err != nil {
 		return err
 	}
 	return artifact.WriteBytes(to, 0o444, b)
+}
+
+func dataOf(file string, size int64) (_ Data, err error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return Data{}, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	d, err := deb.Open(f, size, deb.Limits{})
+	if err != nil {
+		return Data{}, err
+	}
+	c, err := d.Control()
+	if err != nil {
+		return Data{}, err
+	}
+	r := dataReader{doc: DocDir + "/" + c.Get("Package"), head: make([]byte, 512)}
+	if err := d.Walk(r.member); err != nil {
+		return Data{}, err
+	}
+	if r.Copyright == nil && r.Link == "" && r.Problem == "" {
+		r.Problem = "the .deb has no copyright file"
+	}
+	return r.Data, nil
 }
 
 type dataReader struct {
@@ -193,18 +207,19 @@ func linked(name, target string) string {
 	return strings.TrimPrefix(path.Clean(target), "/")
 }
 
-func readData(file string) (d Data, err error) {
+// Read reads what Write writes.
+func Read(file string) (d Deb, err error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return d, err
 	}
-	b, err := io.ReadAll(io.LimitReader(f, maxData+1))
+	b, err := io.ReadAll(io.LimitReader(f, maxDeb+1))
 	if err := errors.Join(err, f.Close()); err != nil {
 		return d, err
 	}
 	dec := json.NewDecoder(bytes.NewReader(b))
 	dec.DisallowUnknownFields()
-	if err := dec.Decode(&d); err != nil || len(b) > maxData {
+	if err := dec.Decode(&d); err != nil || len(b) > maxDeb {
 		return d, fmt.Errorf("what is known of a .deb cannot be read: %w", errors.Join(err))
 	}
 	return d, nil
