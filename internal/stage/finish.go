@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/roottree"
 )
@@ -52,7 +54,11 @@ func (w *Work) finishTree(ctx context.Context, name string, key artifact.Digest)
 	if t == nil {
 		return nil, errors.New("the stage did not make it")
 	}
-	m, err := roottree.Walk(ctx, t.dir, roottree.WalkOptions{})
+	known, err := w.untouched(t)
+	if err != nil {
+		return nil, err
+	}
+	m, err := roottree.Walk(ctx, t.dir, roottree.WalkOptions{Known: known})
 	if err != nil {
 		return nil, err
 	}
@@ -74,4 +80,25 @@ func (w *Work) finishTree(ctx context.Context, name string, key artifact.Digest)
 		return nil, err
 	}
 	return &TreeProduct{Manifest: manifest, Layers: append([]string{id}, t.lowers...)}, nil
+}
+
+// untouched returns the digests of the files of a copied tree that nobody wrote
+// to: those that stand in no layer of its own are the first tree's, which was
+// verified.
+func (w *Work) untouched(t *newTree) (func(path string, size int64) (artifact.Digest, bool), error) {
+	if t.input == "" {
+		return nil, nil
+	}
+	was, err := w.Manifest(t.input)
+	if err != nil {
+		return nil, err
+	}
+	return func(path string, size int64) (artifact.Digest, bool) {
+		var st unix.Stat_t
+		if err := unix.Lstat(filepath.Join(t.layer, path), &st); !errors.Is(err, unix.ENOENT) {
+			return "", false
+		}
+		e, ok := was.Lookup(path)
+		return e.SHA256, ok && e.Type == roottree.File && e.Size == size
+	}, nil
 }

@@ -43,6 +43,7 @@ type Work struct {
 type newTree struct {
 	dir    string // where it is written
 	layer  string // what becomes its topmost layer
+	input  string // that it began as
 	lowers []string
 	// gone are the names that were seen to be removed, and who had the tree.
 	gone map[string]said
@@ -204,7 +205,7 @@ func (w *Work) CopyTree(name, input string) (string, error) {
 	if err := w.mounts.overlay(merged, lowers, filepath.Join(base, "upper"), filepath.Join(base, "work")); err != nil {
 		return "", err
 	}
-	w.trees[name] = &newTree{dir: merged, layer: filepath.Join(base, "upper"), lowers: lowers}
+	w.trees[name] = &newTree{dir: merged, layer: filepath.Join(base, "upper"), input: input, lowers: lowers}
 	return merged, nil
 }
 
