@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -327,5 +328,58 @@ func imageInSBOM(t *testing.T, p *project, l *lockfile.Lock) {
 	}
 	if installed != len(l.Installed()) || layers != len(l.Image.Layers) {
 		t.Errorf("%d packages and %d layers, want %d and %d", installed, layers, len(l.Installed()), len(l.Image.Layers))
+	}
+}
+
+// listPackages has the guest write what dpkg knows on its serial console.
+const listPackages = `#!/bin/sh
+dpkg-query -W -f 'package ${Package}:${Architecture}=${Version}\n' > /dev/ttyS0
+echo list of packages ends > /dev/ttyS0
+`
+
+// TestSBOMInGuest compares the SBOM with what dpkg-query says in the booted image.
+func TestSBOMInGuest(t *testing.T) {
+	p := &project{dir: filepath.Join(t.TempDir(), "rescue")}
+	if err := os.CopyFS(p.dir, os.DirFS(rescue(t).dir)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.RemoveAll(p.out()); err != nil {
+		t.Fatal(err)
+	}
+	config := filepath.Join(p.dir, "isotrace.yaml")
+	const serial = `"console=ttyS0,115200"`
+	changed := strings.Replace(string(readAll(t, config)), serial, serial+", quiet, systemd.show_status=false, systemd.run=/usr/local/sbin/list-packages", 1)
+	if !strings.Contains(changed, "systemd.run") {
+		t.Fatalf("%s does not hold %s", config, serial)
+	}
+	program := filepath.Join(p.dir, "files", "usr", "local", "sbin", "list-packages")
+	if err := os.MkdirAll(filepath.Dir(program), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.WriteFile(config, []byte(changed), 0o644), os.WriteFile(program, []byte(listPackages), 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"lock"}, {"build"}, {"boot", p.out(), "--firmware", "bios", "--medium", "cd", "--expect", "list of packages ends"}} {
+		if out, code := p.run(args...); code != 0 {
+			t.Fatalf("%v: exit status %d\n%s", args, code, out)
+		}
+	}
+	var booted []string
+	for line := range strings.Lines(string(readAll(t, p.out("boot", "bios-cd.console")))) {
+		if id, ok := strings.CutPrefix(strings.TrimSpace(line), "package "); ok {
+			booted = append(booted, id)
+		}
+	}
+	slices.Sort(booted)
+	bom, _ := bills(t, p)
+	var listed []string
+	for _, c := range everything(bom) {
+		if f := properties(&c); f["isotrace:set"] == "target" {
+			listed = append(listed, c.Name+":"+f["isotrace:architecture"]+"="+c.Version)
+		}
+	}
+	slices.Sort(listed)
+	if len(booted) == 0 || !slices.Equal(booted, listed) {
+		t.Errorf("dpkg-query has %d packages in the booted image, the SBOM %d\nbooted %q\nSBOM %q", len(booted), len(listed), booted, listed)
 	}
 }

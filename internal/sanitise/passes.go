@@ -113,16 +113,25 @@ func dropACLs(t *tree) error {
 				continue
 			}
 			if err == nil {
-				t.changed(p)
-				err = unix.Lremovexattr(filepath.Join(t.dir, p), name)
+				err = t.dropXattr(p, name)
 			}
 			if err != nil {
 				return fmt.Errorf("/%s: %w", p, err)
 			}
-			if _, err := fmt.Fprintf(t.log, "  removed %s of /%s\n", name, p); err != nil {
-				return err
-			}
 		}
 		return nil
 	})
+}
+
+func (t *tree) dropXattr(path, name string) (err error) {
+	f, err := t.root.Open(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if _, err := fmt.Fprintf(t.log, "  removed %s of /%s\n", name, path); err != nil {
+		return err
+	}
+	t.changed(path)
+	return unix.Fremovexattr(int(f.Fd()), name)
 }
