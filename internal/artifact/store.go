@@ -142,17 +142,16 @@ func (s *Store) Adopt(path string, want Digest) (_ Ref, err error) {
 	} else if !st.Mode().IsRegular() {
 		return Ref{}, fmt.Errorf("%s: not a regular file", path)
 	}
+	synced := make(chan error, 1)
+	go func() { synced <- f.Sync() }() // of much content it takes as long as hashing it
 	have, size, err := HashReader(f)
-	if err != nil {
+	if err := errors.Join(err, <-synced); err != nil {
 		return Ref{}, fmt.Errorf("hash %s: %w", path, err)
 	}
 	if want != "" && have != want {
 		return Ref{}, fault.New(fault.Refused, "", "%s: sha256 is %s, want %s", filepath.Base(path), have, want)
 	}
 	if err := f.Chmod(0o444); err != nil {
-		return Ref{}, err
-	}
-	if err := f.Sync(); err != nil {
 		return Ref{}, err
 	}
 	to := s.Path(have)

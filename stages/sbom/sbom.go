@@ -11,6 +11,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/fault"
 	"github.com/isotrace/isotrace/internal/stage"
@@ -113,11 +115,24 @@ func (r *run) all(ctx context.Context) error {
 		Format: sbom.Format, Version: r.params.Isotrace, Epoch: r.work.Epoch, Author: r.params.Supplier,
 		Sources: r.params.Sources, Base: r.params.Base, Found: r.catalogue.Found, Findings: r.catalogue.Findings,
 	}
-	for _, part := range []func(context.Context) error{r.packages, r.files, r.licences, r.product} {
-		if err := part(ctx); err != nil {
-			return err
+	group, gctx := errgroup.WithContext(ctx)
+	var strong string // digest of the ISO, which takes as long as the rest
+	group.Go(func() (err error) {
+		strong, err = sha512Of(r.work.File("iso"))
+		return err
+	})
+	group.Go(func() error {
+		for _, part := range []func(context.Context) error{r.packages, r.files, r.licences} {
+			if err := part(gctx); err != nil {
+				return err
+			}
 		}
+		return nil
+	})
+	if err := group.Wait(); err != nil {
+		return err
 	}
+	r.product(strong)
 	if err := r.judge(); err != nil {
 		return err
 	}
@@ -167,15 +182,11 @@ func (r *run) licences(context.Context) error {
 	return nil
 }
 
-func (r *run) product(context.Context) error {
+func (r *run) product(strong string) {
 	iso := r.work.FileRef("iso")
-	sum, err := sha512Of(r.work.File("iso"))
-	if err != nil {
-		return err
-	}
 	r.doc.Product = sbom.Product{
 		Name: r.params.Name, Title: r.params.Title, Version: r.params.Release, FileName: r.params.FileName, Location: r.params.Location, Size: iso.Size,
-		Hashes: sbom.Hashes{SHA256: string(iso.Digest), SHA512: sum}, Creator: r.params.Supplier, Completeness: sbom.Complete,
+		Hashes: sbom.Hashes{SHA256: string(iso.Digest), SHA512: strong}, Creator: r.params.Supplier, Completeness: sbom.Complete,
 	}
 	for _, p := range r.trace.Parts {
 		for _, c := range p.Counts {
@@ -195,7 +206,6 @@ func (r *run) product(context.Context) error {
 	for i := range r.doc.Sources {
 		r.doc.Sources[i].Distro = r.catalogue.Distro
 	}
-	return nil
 }
 
 func sha512Of(file string) (_ string, err error) {
