@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -378,5 +379,41 @@ func TestCollectAndVerifyStore(t *testing.T) {
 	}
 	if err := other.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestAfter: a stage waits for what is to be made before it, if that is made at
+// all, and its key does not tell.
+func TestAfter(t *testing.T) {
+	var mu sync.Mutex
+	var order []string
+	run := func(name string, wanted bool) map[string]Result {
+		g := &Graph{}
+		stage := func(name string, after ...Handle) File {
+			return g.Add(Stage{Name: name, After: after, Outputs: []Output{{Name: "text", Kind: KindFile}}, Run: func(_ context.Context, w *Work) error {
+				mu.Lock()
+				order = append(order, name)
+				mu.Unlock()
+				return os.WriteFile(w.OutFile("text"), []byte(name), 0o644)
+			}}).File("text")
+		}
+		first := stage("first")
+		goals := []Handle{stage("late", first)}
+		if wanted {
+			goals = append(goals, first)
+		}
+		res, err := (&Runner{Store: newStore(t)}).Run(t.Context(), g, goals...)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		return res
+	}
+	both := run("both", true)
+	if !slices.Equal(order, []string{"first", "late"}) {
+		t.Errorf("they ran in the order %q", order)
+	}
+	alone := run("alone", false)
+	if !slices.Equal(order[2:], []string{"late"}) || alone["late"].Key != both["late"].Key {
+		t.Errorf("alone it ran as %q with key %s, before %s", order[2:], alone["late"].Key, both["late"].Key)
 	}
 }
