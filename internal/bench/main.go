@@ -217,7 +217,7 @@ func (b *bench) forget(asNew bool) error {
 			return err
 		}
 		for _, m := range made {
-			if !asNew && strings.HasPrefix(filepath.Base(m), stage.OfOne) {
+			if name := filepath.Base(m); !asNew && (strings.HasPrefix(name, stage.OfOne("contents")) || strings.HasPrefix(name, stage.OfOne("debs"))) {
 				continue
 			}
 			if err := os.RemoveAll(m); err != nil {

@@ -10,9 +10,9 @@ import (
 	"github.com/isotrace/isotrace/internal/artifact"
 )
 
-// OfOne begins the names of the store's results that are about one piece of
-// content each and hold for every build that has it.
-const OfOne = "of-"
+// OfOne begins the names of the store's results that a stage has for one piece of
+// content each and that hold for every build with it.
+func OfOne(stage string) string { return "of-" + stage + "-" }
 
 // Remember returns the file, called what, that do makes of one piece of content,
 // which a stage takes among others: from the store, if it was made before by the
@@ -28,7 +28,7 @@ func (w *Work) Remember(ctx context.Context, what string, of artifact.Ref, do fu
 	if err != nil {
 		return artifact.Ref{}, err
 	}
-	id := OfOne + w.run.resultID(key)
+	id := OfOne(w.node.Name) + w.run.resultID(key)
 	if res, ok := w.run.lookup(id, key, rec); ok {
 		if p := res.Outputs[output]; p.File != nil {
 			if ref, err := w.run.Store.Verify(p.File.Digest); err == nil {

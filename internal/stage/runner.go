@@ -43,6 +43,7 @@ type run struct {
 // node is a stage while its graph runs.
 type node struct {
 	*Stage
+	making chan struct{} // closed when the stage is about to run
 	ready  chan struct{} // closed when result is known
 	result Result
 	// mu guards fresh: the outputs whose content was verified or made in this run.
@@ -64,7 +65,7 @@ func (r *Runner) Run(ctx context.Context, g *Graph, goals ...Handle) (map[string
 		if x.nodes[name] != nil {
 			return
 		}
-		x.nodes[name] = &node{Stage: all[name], ready: make(chan struct{}), fresh: map[string]bool{}}
+		x.nodes[name] = &node{Stage: all[name], making: make(chan struct{}), ready: make(chan struct{}), fresh: map[string]bool{}}
 		for _, in := range all[name].Inputs {
 			want(in.From)
 		}
@@ -111,8 +112,21 @@ func (x *run) tell(name string, s State) {
 	}
 }
 
-// settle waits for the inputs' results and finds or makes the node's own.
-func (x *run) settle(ctx context.Context, n *node) error {
+// await waits for the results of a node's inputs. Where one of them is being made,
+// the node will most likely run, too, and the others are verified meanwhile.
+func (x *run) await(ctx context.Context, n *node) error {
+	var ahead errgroup.Group
+	defer func() { _ = ahead.Wait() }() // what is amiss comes up again when it is read
+	once := sync.OnceFunc(func() {
+		for _, in := range n.Inputs {
+			h := in.From.handle()
+			select {
+			case <-x.nodes[h.stage].ready:
+				ahead.Go(func() error { return x.ensure(ctx, h) })
+			default:
+			}
+		}
+	})
 	first := slices.Clone(n.After)
 	for _, in := range n.Inputs {
 		first = append(first, in.From)
@@ -122,11 +136,26 @@ func (x *run) settle(ctx context.Context, n *node) error {
 		if before == nil {
 			continue // nobody wants what it makes
 		}
-		select {
-		case <-before.ready:
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		making := before.making
+		for done := false; !done; {
+			select {
+			case <-before.ready:
+				done = true
+			case <-making:
+				making = nil
+				once()
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
 		}
+	}
+	return nil
+}
+
+// settle waits for the inputs' results and finds or makes the node's own.
+func (x *run) settle(ctx context.Context, n *node) error {
+	if err := x.await(ctx, n); err != nil {
+		return err
 	}
 	rec, err := x.intent(n)
 	if err != nil {
@@ -145,6 +174,7 @@ func (x *run) settle(ctx context.Context, n *node) error {
 		x.tell(n.Name, StateCached)
 		return unlock()
 	}
+	close(n.making)
 	err = x.make(ctx, n, key, rec)
 	return errors.Join(err, unlock())
 }

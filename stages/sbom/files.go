@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"hash"
@@ -55,9 +56,9 @@ func (r *run) files(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	medium := map[string]string{efiPartition: r.work.File("esp")}
+	medium := map[string]artifact.Ref{efiPartition: r.work.FileRef("esp")}
 	for _, ref := range r.work.Set("medium") {
-		medium[ref.Path] = r.work.Content(ref)
+		medium[ref.Path] = ref
 	}
 	r.ids = map[string]bool{}
 	for i := range r.doc.Packages {
@@ -66,23 +67,25 @@ func (r *run) files(ctx context.Context) (err error) {
 	control := r.controlFiles()
 	for _, t := range []struct {
 		part, name string
-		open       func(name string) (io.ReadCloser, uint32, error)
+		look       looker
 	}{
-		{trace.PartRoot, treeRoot, func(name string) (io.ReadCloser, uint32, error) {
+		{trace.PartRoot, treeRoot, func(name string) (seen, error) {
 			e, ok := tree.Lookup(name)
 			if !ok || e.Type != roottree.File {
-				return nil, 0, fmt.Errorf("/%s: is no file of the root tree", name)
+				return seen{}, fmt.Errorf("/%s: is no file of the root tree", name)
 			}
 			f, err := root.Open(name)
-			return f, e.Mode, err
-		}},
-		{trace.PartMedium, treeISO, func(name string) (io.ReadCloser, uint32, error) {
-			file, ok := medium[name]
-			if !ok {
-				return nil, 0, fmt.Errorf("/%s: is no file of the medium", name)
+			if err != nil {
+				return seen{}, err
 			}
-			f, err := os.Open(file)
-			return f, 0o444, err
+			return look(f, e.Size, e.Mode)
+		}},
+		{trace.PartMedium, treeISO, func(name string) (seen, error) {
+			ref, ok := medium[name]
+			if !ok {
+				return seen{}, fmt.Errorf("/%s: is no file of the medium", name)
+			}
+			return r.lookOnce(ctx, ref)
 		}},
 	} {
 		var list []trace.Origin
@@ -103,7 +106,7 @@ func (r *run) files(ctx context.Context) (err error) {
 				if gctx.Err() != nil {
 					return context.Cause(gctx)
 				}
-				files[i], err = r.file(t.name, &list[i], t.open)
+				files[i], err = r.file(t.name, &list[i], t.look)
 				return err
 			})
 		}
@@ -146,28 +149,72 @@ func (r *run) controlFiles() func(name string) bool {
 	}
 }
 
-func (r *run) file(tree string, o *trace.Origin, open func(string) (io.ReadCloser, uint32, error)) (_ sbom.File, err error) {
-	f := sbom.File{Tree: tree, Path: sbom.Path(o.Path), Size: o.Size, Origin: string(o.Kind), Reason: o.Allowed}
-	if o.By != nil {
-		r.maker(&f, *o.By)
-	}
-	in, mode, err := open(o.Path)
-	if err != nil {
-		return f, err
-	}
+// seen is what a look at a file tells.
+type seen struct {
+	Hashes sbom.Hashes `json:"hashes"`
+	Size   int64       `json:"size"`
+	Nature sbom.Nature `json:"nature"`
+}
+
+// looker looks at a file of a tree.
+type looker func(name string) (seen, error)
+
+// look reads a file of about that size and closes it.
+func look(in io.ReadCloser, size int64, mode uint32) (s seen, err error) {
 	defer func() { err = errors.Join(err, in.Close()) }()
 	head := &bytes.Buffer{}
 	weak, sum, strong := sha1.New(), sha256.New(), sha512.New()
 	tee := io.TeeReader(io.LimitReader(in, headSize), head)
-	n, err := io.CopyBuffer(together{weak, sum, strong}, io.MultiReader(tee, in), make([]byte, min(max(o.Size, 1), 1<<20)))
+	s.Size, err = io.CopyBuffer(together{weak, sum, strong}, io.MultiReader(tee, in), make([]byte, min(max(size, 1), 1<<20)))
+	s.Hashes = sbom.Hashes{SHA1: hex.EncodeToString(weak.Sum(nil)), SHA256: hex.EncodeToString(sum.Sum(nil)), SHA512: hex.EncodeToString(strong.Sum(nil))}
+	s.Nature = nature(head.Bytes(), mode)
+	return s, err
+}
+
+// maxSeen bounds what is kept of a look at a file, in bytes.
+const maxSeen = 1 << 12
+
+// lookOnce looks at content of the store that may be in many builds.
+func (r *run) lookOnce(ctx context.Context, ref artifact.Ref) (s seen, err error) {
+	made, err := r.work.Remember(ctx, "look", ref, func(to string) error {
+		f, err := os.Open(r.work.Content(ref))
+		if err != nil {
+			return err
+		}
+		s, err := look(f, ref.Size, 0o444)
+		if err != nil {
+			return err
+		}
+		b, err := json.Marshal(s)
+		if err != nil {
+			return err
+		}
+		return artifact.WriteBytes(to, 0o444, b)
+	})
+	if err != nil {
+		return s, err
+	}
+	f, err := os.Open(r.work.Content(made))
+	if err != nil {
+		return s, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	return s, json.NewDecoder(io.LimitReader(f, maxSeen)).Decode(&s)
+}
+
+func (r *run) file(tree string, o *trace.Origin, look looker) (sbom.File, error) {
+	f := sbom.File{Tree: tree, Path: sbom.Path(o.Path), Size: o.Size, Origin: string(o.Kind), Reason: o.Allowed}
+	if o.By != nil {
+		r.maker(&f, *o.By)
+	}
+	s, err := look(o.Path)
 	if err != nil {
 		return f, err
 	}
-	f.Hashes = sbom.Hashes{SHA1: hex.EncodeToString(weak.Sum(nil)), SHA256: hex.EncodeToString(sum.Sum(nil)), SHA512: hex.EncodeToString(strong.Sum(nil))}
-	if n != o.Size || artifact.Digest(f.Hashes.SHA256) != o.SHA256 {
+	f.Hashes, f.Nature = s.Hashes, s.Nature
+	if s.Size != o.Size || artifact.Digest(f.Hashes.SHA256) != o.SHA256 {
 		return f, fault.New(fault.Refused, "", "%s:/%s: is not as the trace has it", tree, f.Path)
 	}
-	f.Nature = nature(head.Bytes(), mode)
 	if tree == treeISO && o.Path == r.params.BIOSImage {
 		f.Nature.Executable = sbom.Yes // a boot sector and what follows it has no mark of its own
 	}

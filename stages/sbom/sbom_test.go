@@ -153,28 +153,26 @@ func TestPackages(t *testing.T) {
 func TestFile(t *testing.T) {
 	r := filled()
 	r.doc.Packages, r.ids = r.catalogue.Packages, map[string]bool{"target/a:all=1": true}
-	open := func(string) (io.ReadCloser, uint32, error) {
-		return io.NopCloser(strings.NewReader("content")), 0o644, nil
-	}
+	look := func(string) (seen, error) { return look(io.NopCloser(strings.NewReader("content")), 7, 0o644) }
 	for by, want := range []struct{ reason, by, requirements string }{
 		{"a's postinst configure, in stage install", "target/a:all=1", ""}, {"program purge, in stage install", "", ""},
 		{"overlay project/files/etc/motd, in stage customise", "", "R-3"}, {"stage livetree", "", ""},
 	} {
 		o := trace.Origin{Path: "etc/x", Size: 7, SHA256: artifact.HashBytes([]byte("content")), Kind: trace.Generated, By: &by}
-		f, err := r.file(treeRoot, &o, open)
+		f, err := r.file(treeRoot, &o, look)
 		if err != nil || f.Reason != want.reason || f.By != want.by || strings.Join(f.Requirements, " ") != want.requirements ||
 			f.Hashes.SHA1 != "040f06fd774092478d450774f5ba30c5da78acc8" || len(f.Hashes.SHA512) != 128 || f.Nature.Executable != sbom.No {
 			t.Errorf("%d: %+v, %v", by, f, err)
 		}
 	}
 	for _, o := range []trace.Origin{{Path: "x", Size: 7, SHA256: artifact.HashBytes(nil)}, {Path: "x", Size: 8, SHA256: artifact.HashBytes([]byte("content"))}} {
-		if _, err := r.file(treeRoot, &o, open); err == nil || fault.ClassOf(err) != fault.Refused {
+		if _, err := r.file(treeRoot, &o, look); err == nil || fault.ClassOf(err) != fault.Refused {
 			t.Errorf("%+v: %v", o, err)
 		}
 	}
 	r.params.BIOSImage = "boot/bios.img"
 	o := trace.Origin{Path: "boot/bios.img", Size: 7, SHA256: artifact.HashBytes([]byte("content"))}
-	if f, err := r.file(treeISO, &o, open); err != nil || f.Nature.Executable != sbom.Yes {
+	if f, err := r.file(treeISO, &o, look); err != nil || f.Nature.Executable != sbom.Yes {
 		t.Errorf("%+v, %v", f, err)
 	}
 }
