@@ -113,7 +113,7 @@ const (
 func Write(file string, ref artifact.Ref, withData bool, to string) error {
 	d, err := readControl(file, ref)
 	if err == nil && withData {
-		d.Data, err = dataOf(file, ref.Size)
+		d.Data, err = dataOf(file, ref.Size, d.Package.Name)
 	}
 	if err != nil {
 		return err
@@ -125,7 +125,7 @@ func Write(file string, ref artifact.Ref, withData bool, to string) error {
 	return artifact.WriteBytes(to, 0o444, b)
 }
 
-func dataOf(file string, size int64) (_ Data, err error) {
+func dataOf(file string, size int64, name string) (_ Data, err error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return Data{}, err
@@ -135,11 +135,7 @@ func dataOf(file string, size int64) (_ Data, err error) {
 	if err != nil {
 		return Data{}, err
 	}
-	c, err := d.Control()
-	if err != nil {
-		return Data{}, err
-	}
-	r := dataReader{doc: DocDir + "/" + c.Get("Package"), head: make([]byte, 512)}
+	r := dataReader{doc: DocDir + "/" + name, head: make([]byte, 512)}
 	if err := d.Walk(r.member); err != nil {
 		return Data{}, err
 	}

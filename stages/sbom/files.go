@@ -199,7 +199,8 @@ func (r *run) lookOnce(ctx context.Context, ref artifact.Ref) (s seen, err error
 		return s, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	return s, json.NewDecoder(io.LimitReader(f, maxSeen)).Decode(&s)
+	err = json.NewDecoder(io.LimitReader(f, maxSeen)).Decode(&s)
+	return s, err
 }
 
 func (r *run) file(tree string, o *trace.Origin, look looker) (sbom.File, error) {
