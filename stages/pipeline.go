@@ -65,17 +65,19 @@ func Pipeline(c *config.Config, l *lockfile.Lock, m *Materials, fetcher fetch.Fe
 		installable = append(installable, fetched.Set(fetch.Base))
 	}
 	minimal := g.Add(first)
-	// What runs beside the installation, which uses little more than one processor.
-	beside := func(s stage.Stage) stage.Node {
-		s.After = []stage.Handle{minimal.Tree("root")}
+	after := func(s stage.Stage, wait stage.Tree) stage.Node {
+		s.After = []stage.Handle{wait}
 		return g.Add(s)
 	}
-	tools := beside(toolbox.Stage(fetched.Set(fetch.Tools))).Tree("tools")
-	boot := beside(toolbox.BootStage(fetched.Set(fetch.Boot))).Tree("boot")
-	lists := beside(contents.Stage(append(installable, fetched.Set(fetch.Boot))...)).Set(contents.Output)
-	facts := beside(debs.Stage(debs.Sets{Target: installable, Boot: fetched.Set(fetch.Boot), Tools: fetched.Set(fetch.Tools)})).File(debs.Output)
+	// What the .debs say runs beside the installation, which uses little more than
+	// one processor; what little is missing for the medium then, beside kernel.
+	lists := after(contents.Stage(append(installable, fetched.Set(fetch.Boot))...), minimal.Tree("root")).Set(contents.Output)
+	facts := after(debs.Stage(debs.Sets{Target: installable, Boot: fetched.Set(fetch.Boot), Tools: fetched.Set(fetch.Tools)}), minimal.Tree("root")).File(debs.Output)
 
 	installed := g.Add(install.Stage(minimal.Tree("root"), fetched.Set(fetch.Target), m.Preseed, installParams(c, l, m)))
+	tools := after(toolbox.Stage(fetched.Set(fetch.Tools)), installed.Tree("root")).Tree("tools")
+	boot := after(toolbox.BootStage(fetched.Set(fetch.Boot)), installed.Tree("root")).Tree("boot")
+
 	customised := g.Add(customise.Stage(installed.Tree("root"), append(m.OverlayFiles, m.Scripts...), customiseParams(c, m)))
 	sanitised := g.Add(sanitise.Stage(customised.Tree("root"), sanitise.Params{Keep: c.Sanitise.Keep, Protect: overlayPaths(m)}))
 	root := sanitised.Tree("root")
@@ -102,7 +104,7 @@ func Pipeline(c *config.Config, l *lockfile.Lock, m *Materials, fetcher fetch.Fe
 	}, iso.Params{Volume: iso.Volume(c.Name, c.Release)})).File(iso.Output)
 
 	traced := g.Add(trace.Stage(trace.Inputs{
-		Root: root, Boot: boot, Lists: lists, System: boots.File(kernel.Facts), Initrd: boots.File(kernel.Initrd),
+		Root: root, Boot: boot, Lists: lists, System: boots.File(kernel.Facts), Initrd: boots.File(kernel.Initrd), Program: kernel.Program,
 		BIOS: parts.File(bootparts.BIOS), EFI: parts.File(bootparts.EFI), ESP: parts.File(bootparts.ESP), MBR: parts.File(bootparts.MBR), Medium: tree,
 		Turns: []trace.Turn{
 			{Stage: "sanitise", Changes: sanitised.File(sanitise.Changes)}, {Stage: "customise", Changes: customised.File(customise.Changes)},

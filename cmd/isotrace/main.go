@@ -23,7 +23,6 @@ import (
 )
 
 func main() {
-	sandbox.Main()
 	os.Exit(run(os.Args[1:]))
 }
 

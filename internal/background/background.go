@@ -11,16 +11,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// niceness of the threads, see nice(1): next to a program of an ordinary one they
+// Niceness of the threads, see nice(1): next to a program of an ordinary one they
 // get a tenth of a processor.
-const niceness = 10
+const Niceness = 10
 
 // Go calls do in the group on a thread of its own that gives way to others, those
 // of the programs that isotrace runs among them. The thread ends with do.
 func Go(group *errgroup.Group, do func() error) {
 	group.Go(func() error {
 		runtime.LockOSThread() // for good: a thread cannot take back what it gave
-		if err := unix.Setpriority(unix.PRIO_PROCESS, 0, niceness); err != nil {
+		if err := unix.Setpriority(unix.PRIO_PROCESS, 0, Niceness); err != nil {
 			return fmt.Errorf("lower a thread's priority: %w", err)
 		}
 		return do()

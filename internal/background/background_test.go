@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// priority is what getpriority(2) has of the calling thread: 20 less its niceness.
+// priority is what getpriority(2) has of the calling thread: 20 less its Niceness.
 func priority(t *testing.T) int {
 	t.Helper()
 	p, err := unix.Getpriority(unix.PRIO_PROCESS, 0)
@@ -32,7 +32,7 @@ func TestGo(t *testing.T) {
 	if err := group.Wait(); err != nil {
 		t.Fatal(err)
 	}
-	if inside >= before || inside != 20-niceness {
+	if inside >= before || inside != 20-Niceness {
 		t.Errorf("priority %d inside, %d outside", inside, before)
 	}
 	threads, err := os.ReadDir("/proc/self/task")

@@ -52,10 +52,10 @@ var selfPath = func() string {
 	return p
 }()
 
-// Main must be the first call of every program that uses this package: where
-// the process is one of this package's helpers, it does that work and never
-// returns.
-func Main() {
+// init does the work of a process that is one of this package's helpers, and never
+// returns there. It does not wait for main: what the packages of the whole program
+// set up for themselves before that takes longer than a helper's own work.
+func init() {
 	switch os.Args[0] {
 	case argMapped:
 		runtime.LockOSThread()

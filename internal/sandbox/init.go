@@ -122,6 +122,11 @@ func start(o order) (pid int, err error) {
 		return 0, err
 	}
 	fixAddresses()
+	if o.Nice > 0 {
+		if err := unix.Setpriority(unix.PRIO_PROCESS, 0, o.Nice); err != nil {
+			return 0, fmt.Errorf("lower the priority: %w", err)
+		}
+	}
 	return syscall.ForkExec(program, o.Argv, &syscall.ProcAttr{
 		Dir: o.Dir, Env: o.Env, Files: []uintptr{0, 1, 2}, Sys: &syscall.SysProcAttr{Ptrace: o.Follow},
 	})

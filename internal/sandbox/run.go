@@ -193,6 +193,7 @@ type order struct {
 	Env      []string
 	Dir      string
 	Follow   bool // by ptrace
+	Nice     int
 }
 
 func orderOf(s Spec) order {
@@ -200,8 +201,12 @@ func orderOf(s Spec) order {
 	if dir == "" {
 		dir = "/"
 	}
-	env := append(append([]string(nil), fixedEnv...), s.Env...)
-	return order{Root: s.Root, Writable: s.Writable, Binds: s.Binds, Temp: s.Temp, Devices: s.Devices, Argv: s.Argv, Env: env, Dir: dir, Follow: s.Scripts != nil}
+	env := slices.Clone(fixedEnv)
+	for _, v := range s.Env {
+		name, _, _ := strings.Cut(v, "=")
+		env = append(slices.DeleteFunc(env, func(had string) bool { return strings.HasPrefix(had, name+"=") }), v)
+	}
+	return order{Root: s.Root, Writable: s.Writable, Binds: s.Binds, Temp: s.Temp, Devices: s.Devices, Argv: s.Argv, Env: env, Dir: dir, Follow: s.Scripts != nil, Nice: s.Nice}
 }
 
 // absolute makes the paths of the host absolute: the sandbox's first process

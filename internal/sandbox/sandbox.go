@@ -20,8 +20,11 @@ type Spec struct {
 	Devices []string
 
 	Argv []string
-	Env  []string // added to the fixed environment
+	Env  []string // added to the fixed environment, or instead of what that has under a name
 	Dir  string
+
+	// Nice is the program's niceness, see nice(1): 0 to 19.
+	Nice int
 
 	// Scripts is told of each maintainer script that dpkg has run, when it is
 	// over; nothing is followed when it is nil.

@@ -15,7 +15,6 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	Main()
 	inside, code, err := Enter()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -81,6 +80,21 @@ func TestSandboxShowsNothingOfTheHost(t *testing.T) {
 				t.Errorf("%s: got %q, %v; want %q", c.script, got, err, c.want)
 			}
 		})
+	}
+}
+
+func TestEnvironmentOfTheProgram(t *testing.T) {
+	got, err := sh(t, `env | grep -E '^(ADDED|LC_ALL)=' | sort | tr '\n' ' '`, func(s *Spec) { s.Env = []string{"ADDED=yes", "LC_ALL=C"} })
+	if want := "ADDED=yes LC_ALL=C"; err != nil || got != want {
+		t.Errorf("got %q, %v; want %q", got, err, want)
+	}
+}
+
+func TestNiceness(t *testing.T) {
+	for nice, want := range map[int]string{0: "0", 10: "10"} {
+		if got, err := sh(t, "nice", func(s *Spec) { s.Nice = nice }); err != nil || got != want {
+			t.Errorf("niceness %q, %v; want %s", got, err, want)
+		}
 	}
 }
 

@@ -62,6 +62,7 @@ var passes = []pass{
 	{Name: "appstream-cache", varies: true, Reason: "binary caches with times", walk: suffix(".xb")},
 	{Name: "tex-formats", varies: true, Reason: "hold the time at which they were dumped", below: "var/lib/texmf", walk: suffix(".fmt")},
 	{Name: "perl-sax", varies: true, Reason: "written in an order that varies", edit: sortSAX},
+	{Name: "initramfs", Reason: "made again for the medium from what ships; an installation makes its own", edit: dropInitramfs},
 	{Name: "temporary", Reason: "what scripts left behind", empty: []string{"tmp", "var/tmp", "run", "dev", "proc", "sys"}},
 	{Name: "posix-acl", Reason: "a squashfs cannot hold POSIX access control lists; systemd-tmpfiles sets its own again at boot", edit: dropACLs},
 	{Name: "empty-mountpoints", Reason: "left by the tools that built the tree", remove: []string{".dockerenv"}},
@@ -99,6 +100,17 @@ func dropHostFiles(t *tree) error {
 		return err
 	}
 	return nil
+}
+
+// dropInitramfs removes initial RAM file systems, and what releases before Debian
+// 13 remember of them, from a tree that can make them again.
+func dropInitramfs(t *tree) error {
+	if _, err := t.root.Lstat("usr/sbin/update-initramfs"); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	return errors.Join(t.removeMatching("boot/initrd.img-*"), t.removeMatching("var/lib/initramfs-tools/*"))
 }
 
 // dropACLs removes the extended attributes that hold POSIX ACLs.

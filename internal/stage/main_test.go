@@ -11,7 +11,6 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	sandbox.Main()
 	if slices.ContainsFunc(os.Args, func(a string) bool { return strings.HasPrefix(a, "-test.fuzz") }) {
 		os.Exit(m.Run()) // which starts the test itself again, and needs no namespaces
 	}

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/isotrace/isotrace/internal/artifact"
+	"github.com/isotrace/isotrace/internal/background"
 	"github.com/isotrace/isotrace/internal/epoch"
 	"github.com/isotrace/isotrace/internal/roottree"
 	"github.com/isotrace/isotrace/internal/sandbox"
@@ -190,6 +191,16 @@ func (w *Work) NewTree(name string) (string, error) {
 // as the tree of the input; only what changes takes room.
 func (w *Work) CopyTree(name, input string) (string, error) {
 	w.output(name, KindTree)
+	return w.overlay(name, input)
+}
+
+// Scratch returns a writable folder that starts as the tree of the input and is
+// thrown away with all that changes in it. RunIn knows it by the input's name.
+func (w *Work) Scratch(input string) (string, error) {
+	return w.overlay(input, input)
+}
+
+func (w *Work) overlay(name, input string) (string, error) {
 	lowers := w.input(input, KindTree).Tree.Layers
 	base := filepath.Join(w.dir, "trees", name)
 	for _, d := range []string{"", "upper", "work", "merged"} {
@@ -238,10 +249,10 @@ func (w *Work) Run(ctx context.Context, c tool.Command) error {
 	return w.exec(ctx, c, sandbox.Spec{Root: root, Binds: binds})
 }
 
-// RunIn runs a program of the tree output itself, as root inside it. Inputs
+// RunIn runs a program of the tree output or the scratch copy, as root inside it. Inputs
 // stand below /run/isotrace/in and materials below /run/isotrace/in/material.
-func (w *Work) RunIn(ctx context.Context, output string, c tool.Command) error {
-	return w.By(programActor(c), func() error { return w.runIn(ctx, output, c, nil) })
+func (w *Work) RunIn(ctx context.Context, tree string, c tool.Command) error {
+	return w.By(programActor(c), func() error { return w.runIn(ctx, tree, c, nil) })
 }
 
 // RunFollowed is RunIn for a program, the actor's, that may let dpkg run
@@ -259,10 +270,10 @@ func programActor(c tool.Command) Actor {
 	return Actor{Kind: ByProgram, Name: filepath.Base(c.Argv[0])}
 }
 
-func (w *Work) runIn(ctx context.Context, output string, c tool.Command, scripts func(sandbox.Script)) error {
-	t := w.trees[output]
+func (w *Work) runIn(ctx context.Context, tree string, c tool.Command, scripts func(sandbox.Script)) error {
+	t := w.trees[tree]
 	if t == nil {
-		return fmt.Errorf("tree %s is not begun", output)
+		return fmt.Errorf("tree %s is not begun", tree)
 	}
 	binds, err := w.binds("/run/isotrace/in")
 	if err != nil {
@@ -275,6 +286,9 @@ func (w *Work) exec(ctx context.Context, c tool.Command, spec sandbox.Spec) erro
 	w.commands = append(w.commands, c)
 	spec.Temp = w.Temp()
 	spec.Argv, spec.Env, spec.Dir = c.Argv, c.Env, c.Dir
+	if c.Background {
+		spec.Nice = background.Niceness
+	}
 	spec.Stdin = strings.NewReader(string(c.Stdin))
 	spec.Stdout, spec.Stderr = w.Log, w.Log
 	if c.Stdout != nil {

@@ -38,15 +38,25 @@ func (t *Tracer) copyOf(o *Origin, at string) {
 	o.Of = PartRoot + ":" + at
 }
 
-// Initrd traces the files of the initial RAM file system that stands in the
-// root tree at a path: each is a file of the root tree, by its own path or else
-// by its content, or was written by whoever made the whole. A later archive of
-// the image hides what an earlier one has at the same path, as in the kernel.
-func (t *Tracer) Initrd(segments []initrd.Segment, tree *roottree.Manifest, at string) ([]Origin, error) {
+// Maker is who made a file of the root tree that no package has.
+func (t *Tracer) Maker(at string) (*int, error) {
 	maker, ok := t.root[at]
 	if !ok || maker.By == nil {
 		return nil, fmt.Errorf("/%s: nobody is known to have made it", at)
 	}
+	return maker.By, nil
+}
+
+// Program is a program of the root tree that a stage ran.
+func (t *Tracer) Program(stageName, name string) *int {
+	return t.actor(stageName, stage.Actor{Kind: stage.ByProgram, Name: name})
+}
+
+// Initrd traces the files of an initial RAM file system: each is a file of the root
+// tree, by its own path or else by its content, or was written by the maker of the
+// whole. A later archive of the image hides what an earlier one has at the same
+// path, as in the kernel.
+func (t *Tracer) Initrd(segments []initrd.Segment, tree *roottree.Manifest, maker *int) []Origin {
 	entries := map[string]*roottree.Entry{}
 	for i := range segments {
 		for k := range segments[i].Tree.Entries {
@@ -61,11 +71,11 @@ func (t *Tracer) Initrd(segments []initrd.Segment, tree *roottree.Manifest, at s
 		if from, ok := t.inRoot(e, tree); ok {
 			t.copyOf(&o, from)
 		} else {
-			o.Kind, o.By = Generated, maker.By
+			o.Kind, o.By = Generated, maker
 		}
 		origins = append(origins, o)
 	}
-	return origins, nil
+	return origins
 }
 
 // inRoot finds the file of the root tree that an entry is a copy of.
@@ -115,7 +125,10 @@ type Placed struct {
 	Ref  artifact.Ref
 	// Root is the path of the file of the root tree that it is, or "".
 	Root string
-	// Stage made it, where neither the root tree nor a package has it.
+	// By is the program that made it, or nil.
+	By *int
+	// Stage made it, where neither the root tree nor a package has it and no
+	// program is named.
 	Stage string
 }
 
@@ -131,6 +144,8 @@ func (t *Tracer) Around(files []Placed) []Origin {
 			t.copyOf(&o, f.Root)
 		case ok:
 			o.Kind, o.Package = Archive, &b.pkg
+		case f.By != nil:
+			o.Kind, o.By = Generated, f.By
 		case f.Stage != "":
 			o.Kind, o.By = Stage, t.actor(f.Stage, stage.Actor{Kind: stage.ByStage, Name: f.Stage})
 		default:

@@ -217,12 +217,12 @@ func TestInitrdAndAround(t *testing.T) {
 		{Tree: tree(dir("."), file("init", "old"))},
 		{Tree: tree(dir("."), link("bin", "usr/bin"), file("conf", "made"), file("init", "init"), file("sh", "bb"), dir("usr"), dir("usr/bin"))},
 	}
-	origins, err = tracer.Initrd(segments, root, image.Path)
+	maker, err := tracer.Maker(image.Path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	have := map[string]string{}
-	for _, o := range origins {
+	for _, o := range tracer.Initrd(segments, root, maker) {
 		have[o.Path] = string(o.Kind) + " " + o.Of
 	}
 	for path, want := range map[string]string{"init": "archive root:usr/share/init", "sh": "archive root:usr/bin/busybox", "conf": "generated ", "usr/bin": "archive root:usr/bin"} {
@@ -230,17 +230,18 @@ func TestInitrdAndAround(t *testing.T) {
 			t.Errorf("initrd %s: %q, want %q", path, have[path], want)
 		}
 	}
-	if _, err := tracer.Initrd(segments, root, "boot/other"); err == nil {
-		t.Error("an image that nobody made was traced")
+	if _, err := tracer.Maker("boot/other"); err == nil {
+		t.Error("an image that nobody made has a maker")
 	}
 	tracer.Boot([]Deb{{1, tree(dir("."), file("boot/memtest", "mt"), file("usr/lib/grub/i386-pc/ls.mod", "ls"))}})
 	around := tracer.Around([]Placed{
 		{Path: "casper/initrd", Ref: artifact.Ref{Digest: image.SHA256}, Root: image.Path, Stage: "livetree"},
+		{Path: "casper/initrd", Ref: artifact.Ref{Digest: artifact.HashBytes([]byte("another"))}, Root: image.Path, By: tracer.Program("kernel", "update-initramfs"), Stage: "livetree"},
 		{Path: "boot/memtest.bin", Ref: artifact.Ref{Digest: artifact.HashBytes([]byte("mt"))}, Stage: "livetree"},
 		{Path: "grub.cfg", Ref: artifact.Ref{Digest: artifact.HashBytes([]byte("cfg"))}, Stage: "livetree"},
 		{Path: "stray", Ref: artifact.Ref{Digest: artifact.HashBytes([]byte("stray"))}},
 	})
-	for i, want := range []Kind{Generated, Archive, Stage, Unexplained} {
+	for i, want := range []Kind{Generated, Generated, Archive, Stage, Unexplained} {
 		if around[i].Kind != want {
 			t.Errorf("%s: %s, want %s", around[i].Path, around[i].Kind, want)
 		}

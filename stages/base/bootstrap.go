@@ -21,16 +21,13 @@ const Changes = "changes"
 // package configured by the system's own dpkg.
 func Bootstrap(debs stage.Set) stage.Stage {
 	return stage.Stage{
-		Name: "base", Version: 4,
+		Name: "base", Version: 5,
 		Takes: "minimal system's .debs", Gives: "base tree",
 		Inputs:  []stage.Input{{Name: "debs", From: debs}},
 		Outputs: []stage.Output{{Name: "root", Kind: stage.KindTree}, {Name: Changes, Kind: stage.KindFile}},
 		Run:     bootstrap,
 	}
 }
-
-// frontend makes debconf take its defaults without a question.
-var frontend = []string{"DEBIAN_FRONTEND=noninteractive", "DEBCONF_NONINTERACTIVE_SEEN=true", "DEBCONF_NOWARNINGS=yes"}
 
 // bootstrap unpacks every package first, so that dpkg and what maintainer
 // scripts call can run, and then lets dpkg install them all in one run: as they
@@ -59,8 +56,8 @@ func bootstrap(ctx context.Context, w *stage.Work) error {
 		return err
 	}
 	for _, c := range []tool.Command{
-		{Argv: install, Env: frontend},
-		{Argv: []string{"dpkg", "--configure", "--pending"}, Env: frontend},
+		{Argv: install, Env: tool.Unattended},
+		{Argv: []string{"dpkg", "--configure", "--pending"}, Env: tool.Unattended},
 	} {
 		if err := w.RunPackages(ctx, "root", c); err != nil {
 			return err

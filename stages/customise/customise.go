@@ -68,7 +68,7 @@ const Changes = "changes"
 // with them in place.
 func Stage(root stage.Tree, materials []stage.Material, p Params) stage.Stage {
 	return stage.Stage{
-		Name: "customise", Version: 3, Params: p,
+		Name: "customise", Version: 4, Params: p,
 		Takes: "root tree, overlay, scripts, settings", Gives: "root tree",
 		Inputs:    []stage.Input{{Name: "root", From: root}},
 		Materials: materials,
@@ -92,7 +92,7 @@ func run(ctx context.Context, w *stage.Work, p Params) (err error) {
 		setting string // of the config
 		do      func(context.Context, Params) error
 	}{
-		{"hostname", c.names}, {"locale", c.locale}, {"timezone", c.timezone}, {"users", c.users}, {"overlay", c.files}, {"scripts", c.scripts}, {"initramfs", c.initramfs},
+		{"hostname", c.names}, {"locale", c.locale}, {"timezone", c.timezone}, {"users", c.users}, {"overlay", c.files}, {"scripts", c.scripts},
 	} {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
@@ -363,26 +363,4 @@ func (c *customisation) scripts(ctx context.Context, p Params) (err error) {
 		}
 	}
 	return nil
-}
-
-// initramfsInputs are what the initial RAM file system is made from, besides
-// packages.
-var initramfsInputs = []string{"/etc/initramfs-tools/", "/usr/share/initramfs-tools/", "/etc/casper.conf", "/etc/live/", "/etc/modprobe.d/", "/etc/default/keyboard", "/etc/default/console-setup", "/etc/udev/"}
-
-// initramfs makes the initial RAM file systems again where something that they
-// hold came after the install stage. A script may change anything.
-func (c *customisation) initramfs(ctx context.Context, p Params) error {
-	again := len(p.Scripts) > 0 || p.Keyboard != ""
-	for _, f := range p.Files {
-		again = again || slices.ContainsFunc(initramfsInputs, func(prefix string) bool { return strings.HasPrefix(path.Clean("/"+f.To), prefix) })
-	}
-	if !again {
-		return nil
-	}
-	if _, err := c.root.Stat("usr/sbin/update-initramfs"); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	} else if err != nil {
-		return err
-	}
-	return c.work.RunIn(ctx, "root", tool.New("update-initramfs", "-u", "-k", "all").With(c.work.Epoch.Env()))
 }

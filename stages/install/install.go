@@ -37,10 +37,10 @@ type Params struct {
 const Changes = "changes"
 
 // Stage takes the base tree and the .debs of the target set and gives the
-// tree with all packages configured and the initial RAM file systems made.
+// tree with all packages configured.
 func Stage(root stage.Tree, debs stage.Set, preseed []stage.Material, p Params) stage.Stage {
 	return stage.Stage{
-		Name: "install", Version: 3, Params: p,
+		Name: "install", Version: 4, Params: p,
 		Takes: "base tree, .debs", Gives: "root tree with every package configured",
 		Inputs:    []stage.Input{{Name: "root", From: root}, {Name: "debs", From: debs}},
 		Materials: preseed,
@@ -66,9 +66,6 @@ func run(ctx context.Context, w *stage.Work, p Params) (err error) {
 		}
 	}
 	if err := in.guarded(ctx, func() error { return in.packages(ctx, p) }); err != nil {
-		return err
-	}
-	if err := in.initramfs(ctx); err != nil {
 		return err
 	}
 	if err := in.forget(); err != nil {
@@ -98,8 +95,8 @@ const (
 )
 
 // held are programs that must not run while packages are installed.
-// update-initramfs takes half a minute for each trigger that calls it, and is
-// run once at the end; initctl would talk to an init that is not there.
+// update-initramfs takes half a minute for each trigger that calls it, and the
+// kernel stage runs it once; initctl would talk to an init that is not there.
 var held = []string{"/sbin/initctl", "/usr/sbin/update-initramfs"}
 
 // guarded keeps services and held programs from running while do runs, and
@@ -138,7 +135,7 @@ func (in *installation) guarded(ctx context.Context, do func() error) (err error
 
 func (in *installation) packages(ctx context.Context, p Params) error {
 	for _, path := range p.Preseed {
-		c := tool.New("debconf-set-selections", "/run/isotrace/in/material/"+path).With(frontend...)
+		c := tool.New("debconf-set-selections", "/run/isotrace/in/material/"+path).With(tool.Unattended...)
 		if err := in.work.RunIn(ctx, "root", c); err != nil {
 			return err
 		}
@@ -151,12 +148,9 @@ func (in *installation) packages(ctx context.Context, p Params) error {
 	return nil
 }
 
-// frontend makes debconf take its defaults and preseeds without a question.
-var frontend = []string{"DEBIAN_FRONTEND=noninteractive", "DEBCONF_NONINTERACTIVE_SEEN=true", "DEBCONF_NOWARNINGS=yes"}
-
 // Commands are the apt runs of the stage.
 func Commands(p Params) []tool.Command {
-	env := append([]string{"APT_CONFIG=/tmp/apt.conf"}, frontend...)
+	env := append([]string{"APT_CONFIG=/tmp/apt.conf"}, tool.Unattended...)
 	var cs []tool.Command
 	if len(p.Manual) > 0 {
 		cs = append(cs,
@@ -171,16 +165,6 @@ func Commands(p Params) []tool.Command {
 
 func explain(err error) error {
 	return fault.WithHint(err, "the journal beside the image has apt's own words; if the packages conflict, change the list and run isotrace lock")
-}
-
-// initramfs makes the initial RAM file systems of all kernels, once.
-func (in *installation) initramfs(ctx context.Context) error {
-	if _, err := in.root.Stat("usr/sbin/update-initramfs"); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	} else if err != nil {
-		return err
-	}
-	return in.work.RunIn(ctx, "root", tool.New("update-initramfs", "-c", "-k", "all").With(in.work.Epoch.Env()))
 }
 
 // forget removes what apt remembers of the repository that was only there for

@@ -1,5 +1,5 @@
-// Package kernel takes out of the root tree what the boot loader reads: the
-// kernel and its initial RAM file system.
+// Package kernel gives what the boot loader reads: the root tree's kernel, and
+// the initial RAM file system that the tree's own programs make for it.
 package kernel
 
 import (
@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"regexp"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/fault"
 	"github.com/isotrace/isotrace/internal/stage"
+	"github.com/isotrace/isotrace/internal/tool"
 )
 
 // The files that the stage gives.
@@ -34,17 +36,22 @@ type System struct {
 	Installer bool `json:"installer"`
 }
 
-// Stage takes the root tree and gives its newest kernel.
+// Program makes the initial RAM file system, where the root tree has it.
+const Program = "update-initramfs"
+
+// Stage takes the root tree as it ships and gives its newest kernel, and an
+// initial RAM file system of it. The tree itself keeps none: the boot loader reads
+// the medium's, and an installation makes its own.
 func Stage(root stage.Tree) stage.Stage {
 	return stage.Stage{
-		Name: "kernel", Version: 1,
-		Takes: "root tree", Gives: "its newest kernel and initrd",
+		Name: "kernel", Version: 2,
+		Takes: "root tree", Gives: "its newest kernel, and the initrd that its own update-initramfs makes for it",
 		Inputs: []stage.Input{{Name: "root", From: root}},
 		Outputs: []stage.Output{
 			{Name: Kernel, Kind: stage.KindFile}, {Name: Initrd, Kind: stage.KindFile}, {Name: Facts, Kind: stage.KindFile},
 		},
-		Run: func(_ context.Context, w *stage.Work) (err error) {
-			dir, err := w.View("root")
+		Run: func(ctx context.Context, w *stage.Work) (err error) {
+			dir, err := w.Scratch("root")
 			if err != nil {
 				return err
 			}
@@ -53,14 +60,23 @@ func Stage(root stage.Tree) stage.Stage {
 				return err
 			}
 			defer func() { err = errors.Join(err, root.Close()) }()
-			return run(w, root)
+			return run(ctx, w, root)
 		},
 	}
 }
 
-func run(w *stage.Work, root *os.Root) error {
+func run(ctx context.Context, w *stage.Work, root *os.Root) error {
 	s, err := inspect(root)
 	if err != nil {
+		return err
+	}
+	switch _, err := root.Stat("usr/sbin/" + Program); {
+	case err == nil:
+		// Releases before Debian 13 want -t, or they leave what they know of alone.
+		if err := w.RunIn(ctx, "root", tool.New(Program, "-c", "-t", "-k", s.Kernel).With(w.Epoch.Env(), tool.CLocale)); err != nil {
+			return err
+		}
+	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
 	for _, f := range []struct{ name, output string }{{"boot/vmlinuz-" + s.Kernel, Kernel}, {"boot/initrd.img-" + s.Kernel, Initrd}} {

@@ -38,6 +38,7 @@ func Command(p Params, e epoch.Epoch) tool.Command {
 	c := tool.New("mksquashfs", "/in/root", "/out/"+Output,
 		"-comp", p.Compression, "-noappend", "-no-progress", "-no-recovery", "-xattrs",
 		"-all-time", e.String(), "-mkfs-time", e.String())
+	c.Background = true // beside update-initramfs, which takes longer
 	if p.Level != 0 {
 		c.Argv = append(c.Argv, "-Xcompression-level", strconv.Itoa(p.Level))
 	}

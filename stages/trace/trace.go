@@ -73,8 +73,10 @@ type Inputs struct {
 	Turns []Turn
 	// Lists are what the packages' .debs install.
 	Lists stage.Set
-	// System is the kernel stage's word on the root tree; Initrd its own.
+	// System is the kernel stage's word on the root tree; Initrd is what Program of
+	// the root tree made in that stage, unless the tree has it.
 	System, Initrd stage.File
+	Program        string
 	// BIOS, EFI, ESP and MBR are boot parts; Medium is the tree of the ISO.
 	BIOS, EFI, ESP, MBR stage.File
 	Medium              stage.Set
@@ -86,7 +88,7 @@ type Inputs struct {
 // gives the origin of every file. A file that nothing explains ends the build.
 func Stage(in Inputs, p Params) stage.Stage {
 	s := stage.Stage{
-		Name: "trace", Version: 1, Params: p,
+		Name: "trace", Version: 2, Params: p,
 		Takes: "root tree, who changed what, what each .deb installs, boot parts, the medium's tree", Gives: "the origin of every file",
 		Inputs: []stage.Input{
 			{Name: "root", From: in.Root}, {Name: "boot", From: in.Boot}, {Name: "lists", From: in.Lists}, {Name: "system", From: in.System}, {Name: "initrd", From: in.Initrd},
@@ -104,7 +106,8 @@ func Stage(in Inputs, p Params) stage.Stage {
 		s.Inputs = append(s.Inputs, stage.Input{Name: name, From: f})
 	}
 	s.Run = func(ctx context.Context, w *stage.Work) error {
-		r := &run{work: w, params: p, products: products, bootStage: stage.MakerOf(in.BIOS), mediumStage: stage.MakerOf(in.Medium)}
+		r := &run{work: w, params: p, products: products, bootStage: stage.MakerOf(in.BIOS), mediumStage: stage.MakerOf(in.Medium),
+			initrdStage: stage.MakerOf(in.Initrd), initrdProgram: in.Program}
 		for _, t := range in.Turns {
 			r.turns = append(r.turns, t.Stage)
 		}
@@ -114,14 +117,16 @@ func Stage(in Inputs, p Params) stage.Stage {
 }
 
 type run struct {
-	work                   *stage.Work
-	params                 Params
-	turns                  []string
-	products               map[string]string
-	bootStage, mediumStage string
+	work                       *stage.Work
+	params                     Params
+	turns                      []string
+	products                   map[string]string
+	bootStage, mediumStage     string
+	initrdStage, initrdProgram string
 
 	tracer      *trace.Tracer
 	tree        *roottree.Manifest
+	initrdBy    *int // who made the initrd
 	unexplained []string
 }
 
@@ -278,11 +283,14 @@ func (r *run) initrd(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	origins, err := r.tracer.Initrd(segments, r.tree, at)
-	if err != nil {
-		return err
+	if e, ok := r.tree.Lookup(at); ok && e.SHA256 == r.work.FileRef("initrd").Digest {
+		if r.initrdBy, err = r.tracer.Maker(at); err != nil {
+			return err
+		}
+	} else {
+		r.initrdBy = r.tracer.Program(r.initrdStage, r.initrdProgram)
 	}
-	return r.part(trace.PartInitrd, origins)
+	return r.part(trace.PartInitrd, r.tracer.Initrd(segments, r.tree, r.initrdBy))
 }
 
 func (r *run) grub(context.Context) error {
@@ -381,7 +389,11 @@ func (r *run) medium(context.Context) error {
 		if !ok || f.Size == 0 {
 			by = r.mediumStage
 		}
-		placed = append(placed, trace.Placed{Path: f.Path, Ref: f, Root: inRoot[f.Path], Stage: by})
+		p := trace.Placed{Path: f.Path, Ref: f, Root: inRoot[f.Path], Stage: by}
+		if f.Path == r.params.Initrd {
+			p.By = r.initrdBy
+		}
+		placed = append(placed, p)
 	}
 	return r.part(trace.PartMedium, r.tracer.Around(placed))
 }
