@@ -126,6 +126,9 @@ type PackageChain struct {
 	ID      string        `json:"id"`
 	Archive *trace.Suite  `json:"archive-chain,omitempty"`
 	Index   *artifact.Ref `json:"index,omitempty"`
+	// The same of its source package, where sources are locked.
+	SourceArchive *trace.Suite  `json:"source-archive-chain,omitempty"`
+	SourceIndex   *artifact.Ref `json:"source-index,omitempty"`
 }
 
 // ServesChain is a requirement, and the path of packages through which it is served.
@@ -189,20 +192,34 @@ func (t *Tracing) Chain(part string, o trace.Origin) (*Chain, error) {
 func (t *Tracing) PackageChain(i int) *PackageChain {
 	p := &t.Packages[i]
 	c := &PackageChain{Package: p, ID: p.ID()}
-	k := slices.IndexFunc(t.Archives, func(a trace.Suite) bool { return a.ID == p.Archive })
-	if k < 0 {
-		return c
+	if c.Archive = t.suite(p.Archive); c.Archive != nil {
+		c.Index = indexOf(c.Archive.Indexes, p.Path, "binary-")
 	}
-	c.Archive = &t.Archives[k]
-	// The component stands in the path below pool/.
-	parts := strings.Split(p.Path, "/")
-	for n := range c.Archive.Indexes {
-		index := &c.Archive.Indexes[n]
-		if len(parts) > 1 && strings.Contains(index.Path, "/"+parts[1]+"/binary-") {
-			c.Index = index
-		}
+	if c.SourceArchive = t.suite(p.SourceArchive); c.SourceArchive != nil && len(p.SourceFiles) > 0 {
+		c.SourceIndex = indexOf(c.SourceArchive.SourceIndexes, p.SourceFiles[0].Path, "source/")
 	}
 	return c
+}
+
+// suite finds an archive's suite, or nil.
+func (t *Tracing) suite(id string) *trace.Suite {
+	k := slices.IndexFunc(t.Archives, func(a trace.Suite) bool { return a.ID == id })
+	if k < 0 {
+		return nil
+	}
+	return &t.Archives[k]
+}
+
+// indexOf finds the index of the component that stands in a file's path below
+// pool/, or nil.
+func indexOf(indexes []artifact.Ref, file, kind string) *artifact.Ref {
+	parts := strings.Split(file, "/")
+	for i := range indexes {
+		if len(parts) > 1 && strings.Contains(indexes[i].Path, "/"+parts[1]+"/"+kind) {
+			return &indexes[i]
+		}
+	}
+	return nil
 }
 
 // Serves names the requirements that a package serves.

@@ -24,6 +24,9 @@ func traceParams(c *config.Config, l *lockfile.Lock, m *Materials) trace.Params 
 		for _, i := range a.Indexes {
 			t.Indexes = append(t.Indexes, i.Ref)
 		}
+		for _, i := range a.SourceIndexes {
+			t.SourceIndexes = append(t.SourceIndexes, i.Ref)
+		}
 		p.Archives = append(p.Archives, t)
 	}
 	known := map[string]bool{}
@@ -75,17 +78,20 @@ func isFile(entry string) bool {
 }
 
 func tracePackage(l *lockfile.Lock, set string, p lockfile.Package) trace.Package {
-	var source []artifact.Ref
-	for _, s := range l.Sources {
-		if s.Name == p.Source && s.Version == p.SourceVersion && slices.Contains(s.For, p.ID()) {
-			source = s.Files
-		}
-	}
-	return trace.Package{
+	t := trace.Package{
 		Package: traces.Package{
 			Name: p.Name, Architecture: p.Architecture, Version: p.Version, Source: p.Source, SourceVersion: p.SourceVersion,
-			Set: set, Origin: traces.Archive, Archive: p.Archive, Path: p.Path, Size: p.Size, SHA256: p.SHA256, Why: p.Why, SourceFiles: source,
+			Set: set, Origin: traces.Archive, Archive: p.Archive, Path: p.Path, Size: p.Size, SHA256: p.SHA256, Why: p.Why,
 		},
 		List: l.ArchiveOf(p.Archive).Repository + "/" + p.Path + contents.Suffix,
 	}
+	for _, s := range l.Sources {
+		if s.Name == p.Source && s.Version == p.SourceVersion && slices.Contains(s.For, p.ID()) {
+			t.SourceFiles, t.SourceArchive = s.Files, s.Archive
+		}
+	}
+	for _, s := range l.SourcesMissing {
+		t.SourceMissing = t.SourceMissing || s.Name == p.Source && s.Version == p.SourceVersion && slices.Contains(s.For, p.ID())
+	}
+	return t
 }

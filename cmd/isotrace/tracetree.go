@@ -6,6 +6,7 @@ import (
 	"strings"
 	"text/tabwriter"
 
+	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/trace"
 	"github.com/isotrace/isotrace/provenance"
 )
@@ -152,33 +153,39 @@ func packageTree(c *provenance.PackageChain) *node {
 	if c.Why != "" {
 		n.add(&node{text: "why: " + c.Why})
 	}
-	if len(c.SourceFiles) > 0 {
+	switch {
+	case len(c.SourceFiles) > 0:
 		source := &node{text: fmt.Sprintf("source %s %s, %d files", c.Source, c.SourceVersion, len(c.SourceFiles))}
 		for _, f := range c.SourceFiles {
 			source.add(&node{text: fmt.Sprintf("%s  sha256:%s", f.Path, f.Digest)})
 		}
-		n.add(source)
+		n.add(signed(source, c.SourceArchive, c.SourceIndex))
+	case c.SourceMissing:
+		n.add(&node{text: fmt.Sprintf("source %s %s: no archive of the lock has it", c.Source, c.SourceVersion)})
 	}
 	if c.Package.Origin == trace.Base {
 		return n.add(&node{text: "came with the base image; its .deb is not at hand"})
 	}
-	deb := &node{text: fmt.Sprintf("%s  sha256:%s", c.Path, c.SHA256)}
-	n.add(deb)
-	if c.Archive == nil {
-		return n
+	return n.add(signed(&node{text: fmt.Sprintf("%s  sha256:%s", c.Path, c.SHA256)}, c.Archive, c.Index))
+}
+
+// signed draws what names a file in an archive, up to the keys that sign for it.
+func signed(file *node, archive *trace.Suite, index *artifact.Ref) *node {
+	if archive == nil {
+		return file
 	}
-	at := deb
-	if c.Index != nil {
-		index := &node{text: fmt.Sprintf("named by %s of %s  sha256:%s", c.Index.Path, c.Archive.ID, c.Index.Digest)}
-		at.add(index)
-		at = index
+	at := file
+	if index != nil {
+		by := &node{text: fmt.Sprintf("named by %s of %s  sha256:%s", index.Path, archive.ID, index.Digest)}
+		at.add(by)
+		at = by
 	}
-	release := &node{text: fmt.Sprintf("named by %s of %s  sha256:%s", c.Archive.Release.Path, c.Archive.Date, c.Archive.Release.Digest)}
+	release := &node{text: fmt.Sprintf("named by %s of %s  sha256:%s", archive.Release.Path, archive.Date, archive.Release.Digest)}
 	at.add(release)
-	for _, key := range c.Archive.Signers {
+	for _, key := range archive.Signers {
 		release.add(&node{text: "signed by " + key})
 	}
-	return n
+	return file
 }
 
 func servesTrees(list []provenance.ServesChain) []*node {

@@ -107,6 +107,9 @@ type Package struct {
 	Requirements []Serves `json:"requirements,omitempty"`
 	// SourceFiles are the .dsc and what it names, where sources are locked.
 	SourceFiles []artifact.Ref `json:"source-files,omitempty"`
+	// SourceArchive is the suite that has them; SourceMissing says that none has.
+	SourceArchive string `json:"source-archive,omitempty"`
+	SourceMissing bool   `json:"source-missing,omitempty"`
 }
 
 // ID is NAME:ARCH=VERSION.
@@ -120,6 +123,8 @@ type Suite struct {
 	// Signers are the fingerprints of the keys that signed the Release file.
 	Signers []string       `json:"signers"`
 	Indexes []artifact.Ref `json:"indexes"`
+	// SourceIndexes are there where sources are locked.
+	SourceIndexes []artifact.Ref `json:"source-indexes,omitempty"`
 }
 
 // Serves is a requirement that a package is there for.
