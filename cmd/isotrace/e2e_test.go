@@ -17,7 +17,7 @@ import (
 	"time"
 
 	"github.com/isotrace/isotrace/internal/artifact"
-	"github.com/isotrace/isotrace/internal/sandbox"
+	"github.com/isotrace/isotrace/internal/stage/stagetest"
 )
 
 // The end-to-end tests build and boot examples/rescue from the Debian archive
@@ -34,7 +34,6 @@ var e2e struct {
 }
 
 func TestMain(m *testing.M) {
-	sandbox.Main()
 	if len(os.Args) > 2 && os.Args[1] == helperArg {
 		fmt.Fprintln(os.Stderr, helper(os.Args[2], os.Args[3:]))
 		os.Exit(1)
@@ -242,7 +241,9 @@ func TestKilled(t *testing.T) {
 		}
 	})
 	for _, name := range stageNames(t) {
-		forget(t, store, name) // it may have run beside an earlier one
+		if err := stagetest.Forget(store, name); err != nil { // it may have run beside an earlier one
+			t.Fatal(err)
+		}
 		killIn(t, p, store, name)
 		if entries, err := filepath.Glob(p.out("*.iso")); err != nil || len(entries) > 0 {
 			t.Fatalf("killed in stage %s: out holds %v (%v)", name, entries, err)
@@ -261,29 +262,6 @@ func TestKilled(t *testing.T) {
 	left, err := os.ReadDir(filepath.Join(store, "work"))
 	if err != nil || len(left) > 0 {
 		t.Errorf("%d folders are left in the store's work (%v)", len(left), err)
-	}
-}
-
-// forget removes the results of a stage.
-func forget(t *testing.T, store, name string) {
-	t.Helper()
-	results, err := filepath.Glob(filepath.Join(store, "results", "*.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, file := range results {
-		var r struct {
-			Record struct{ Name string }
-		}
-		b, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if json.Unmarshal(b, &r) == nil && r.Record.Name == name {
-			if err := os.Remove(file); err != nil {
-				t.Fatal(err)
-			}
-		}
 	}
 }
 

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -18,12 +19,27 @@ import (
 	"time"
 
 	"github.com/isotrace/isotrace/internal/stage"
+	"github.com/isotrace/isotrace/internal/stage/stagetest"
 )
+
+// traceAndSBOM are the stages that say where the files came from and what they are.
+var traceAndSBOM = []string{"contents", "debs", "trace", "catalogue", "sbom"}
+
+// manyFiles is a script of a project: 104,000 small files.
+const manyFiles = `#!/bin/sh
+set -e
+for d in $(seq 1000); do
+	mkdir -p /opt/many/$d
+	for f in $(seq 104); do echo $d $f >/opt/many/$d/$f; done
+done
+`
 
 // job is one thing that is timed. prepare runs before each run and is not.
 type job struct {
 	name    string
+	project string
 	runs    int
+	cold    bool // without a run before the first that counts
 	args    []string
 	prepare func() error
 }
@@ -54,28 +70,35 @@ func run(binary, example, out string, runs int) (err error) {
 	if err != nil {
 		return err
 	}
-	b := &bench{binary: binary, project: filepath.Join(dir, "project"), store: filepath.Join(dir, "store")}
+	b := &bench{binary: binary, project: filepath.Join(dir, "project"), many: filepath.Join(dir, "many"), store: filepath.Join(dir, "store")}
 	defer func() {
-		_, gcErr := b.isotrace("store", "gc", "--unused", "0s")
+		_, gcErr := b.isotrace(b.project, "store", "gc", "--unused", "0s")
 		err = errors.Join(err, gcErr, os.RemoveAll(dir))
 	}()
 	if err := os.CopyFS(b.project, os.DirFS(example)); err != nil {
 		return err
 	}
 	for _, args := range [][]string{{"keys", "new"}, {"build"}} {
-		if _, err := b.isotrace(args...); err != nil {
+		if _, err := b.isotrace(b.project, args...); err != nil {
 			return err
 		}
 	}
-	built := filepath.Join(b.project, "out")
+	if err := b.addMany(); err != nil {
+		return err
+	}
+	built, large := filepath.Join(b.project, "out"), filepath.Join(b.many, "out")
 	jobs := []job{
-		{"clean build, warm downloads", min(runs, 3), []string{"build"}, func() error { return b.forget(false) }},
-		{"clean build, .debs as if new", 1, []string{"build"}, func() error { return b.forget(true) }},
-		{"unchanged rebuild", runs, []string{"build"}, nil},
-		{"changed boot menu", runs, []string{"build"}, b.changeMenu},
-		{"verify", runs, []string{"verify", built}, nil},
-		{"trace of one path", runs, []string{"trace", built, "/usr/bin/ls"}, nil},
-		{"lock", min(runs, 3), []string{"lock"}, nil},
+		{name: "clean build, warm downloads", runs: min(runs, 3), args: []string{"build"}, prepare: func() error { return b.forget(false) }},
+		{name: "clean build, .debs as if new", runs: 1, args: []string{"build"}, prepare: func() error { return b.forget(true) }},
+		{name: "unchanged rebuild", runs: runs, args: []string{"build"}},
+		{name: "trace and SBOM alone", runs: min(runs, 3), args: []string{"build"}, prepare: func() error { return stagetest.Forget(b.store, traceAndSBOM...) }},
+		{name: "changed boot menu", runs: runs, args: []string{"build"}, prepare: b.changeMenu},
+		{name: "verify", runs: runs, args: []string{"verify", built}},
+		{name: "trace of one path", runs: runs, args: []string{"trace", built, "/usr/bin/ls"}},
+		{name: "lock", runs: min(runs, 3), args: []string{"lock"}},
+		{name: "120,000 files: build from the base on", project: b.many, runs: 1, cold: true, args: []string{"build"}},
+		{name: "120,000 files: verify", project: b.many, runs: 1, args: []string{"verify", large}},
+		{name: "120,000 files: trace of one path", project: b.many, runs: runs, args: []string{"trace", large, "/opt/many/500/50"}},
 	}
 	var text strings.Builder
 	fmt.Fprintf(&text, "median of the runs; %s\n\n", machine())
@@ -129,12 +152,13 @@ func machine() string {
 }
 
 type bench struct {
-	binary, project, store string
-	timeout                int
+	// many is a project like the other with a hundred thousand files more.
+	binary, project, many, store string
+	timeout                      int
 }
 
-func (b *bench) isotrace(args ...string) (sample, error) {
-	c := exec.Command(b.binary, append([]string{"-C", b.project, "--store", b.store, "--progress", "none"}, args...)...)
+func (b *bench) isotrace(project string, args ...string) (sample, error) {
+	c := exec.Command(b.binary, append([]string{"-C", project, "--store", b.store, "--progress", "none"}, args...)...)
 	c.Env = append(os.Environ(), "COSIGN_PASSWORD=bench")
 	var stderr strings.Builder
 	c.Stdout, c.Stderr = io.Discard, &stderr
@@ -191,13 +215,17 @@ func watchMemory(pid int, ended <-chan struct{}) (most int64) {
 
 func (b *bench) measure(j job) ([]sample, error) {
 	var samples []sample
+	project := cmp.Or(j.project, b.project)
 	for i := range j.runs + 1 {
+		if i == 0 && j.cold {
+			continue
+		}
 		if j.prepare != nil {
 			if err := j.prepare(); err != nil {
 				return nil, err
 			}
 		}
-		s, err := b.isotrace(j.args...)
+		s, err := b.isotrace(project, j.args...)
 		if err != nil {
 			return nil, err
 		}
@@ -242,4 +270,22 @@ func (b *bench) changeMenu() error {
 		return fmt.Errorf("%s: does not hold %q", file, old)
 	}
 	return os.WriteFile(file, []byte(changed), 0o644)
+}
+
+// addMany makes the project with many files out of the other, with its lock and keys.
+func (b *bench) addMany() error {
+	if err := os.CopyFS(b.many, os.DirFS(b.project)); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(filepath.Join(b.many, "out")); err != nil {
+		return err
+	}
+	config := filepath.Join(b.many, "isotrace.yaml")
+	text, err := os.ReadFile(config)
+	if err != nil {
+		return err
+	}
+	return errors.Join(
+		os.WriteFile(config, append(text, "\nscripts: [many.sh]\n"...), 0o644),
+		os.WriteFile(filepath.Join(b.many, "many.sh"), []byte(manyFiles), 0o755))
 }
