@@ -59,7 +59,7 @@ func TestOwnArchive(t *testing.T) {
 	signer := fmt.Sprintf("signed by %X", repo.Key().Fingerprint())
 	for path, says := range map[string][]string{
 		"/usr/bin/ls": {"source coreutils ", ".tar.xz  sha256:", "named by dists/trixie/main/source/Sources.xz of debian/trixie", signer},
-		"/bin/route":  {"source net-tools ", "no archive of the lock has it"},
+		"/sbin/route": {"source net-tools ", "no archive of the lock has it"},
 	} {
 		out, code := p.run("trace", p.out(), path)
 		for _, s := range says {
@@ -99,6 +99,10 @@ func addPackages(t *testing.T, repo *archivetest.Repo, l *lockfile.Lock) {
 			continue
 		}
 		packages[p.SHA256] = true
+		if !store.Has(p.SHA256) { // of the tools that boot an image, which the lock names too
+			repo.AddPackage(fmt.Sprintf("Package: %s\nVersion: %s\nArchitecture: %s\n", p.Name, p.Version, p.Architecture))
+			continue
+		}
 		content := readAll(t, store.Path(p.SHA256))
 		d, err := deb.Open(bytes.NewReader(content), int64(len(content)), deb.Limits{})
 		if err != nil {

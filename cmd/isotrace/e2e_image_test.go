@@ -49,6 +49,14 @@ func TestFromImage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// A script of the project's own for the initrd, which is made after everything.
+	hook := filepath.Join(p.dir, "files", "etc", "initramfs-tools", "scripts", "init-bottom", "greet")
+	if err := os.MkdirAll(filepath.Dir(hook), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(hook, []byte("#!/bin/sh\nexit 0\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
 	c := namespaced("oci", baseLayer(t), filepath.Join(p.dir, "base.oci"), sources, keys)
 	if out, err := c.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -88,6 +96,8 @@ func TestFromImage(t *testing.T) {
 		{"/home/operator", []string{"origin: stage", "in stage customise"}},
 		{"/home/operator/.bashrc", []string{"origin: generated", "written by program useradd", "package passwd"}},
 		{"/etc/hostname", []string{"made by setting hostname"}},
+		{"initrd:/scripts/init-bottom/greet", []string{"is the file root:/etc/initramfs-tools/scripts/init-bottom/greet", "origin: overlay"}},
+		{"medium:/casper/initrd", []string{"origin: generated", "written by program update-initramfs, in stage kernel", "package initramfs-tools"}},
 	} {
 		out, code := p.run("trace", p.out(), q.path)
 		for _, s := range q.says {
