@@ -42,8 +42,6 @@ const (
 	traceStage     = "trace"
 	sbomStage      = "sbom"
 	sourcesStage   = "sourceiso"
-	recordISO      = "iso/iso"
-	recordSources  = "sourceiso/iso"
 	recordMedium   = "livetree/tree/"
 	recordESP      = "bootparts/efiboot.img"
 	recordProject  = "project/"
@@ -176,9 +174,9 @@ func SourcesName(c *config.Config) string { return c.Name + "-sources.iso" }
 
 // images are the files beside the evidence, by name, and what links call them.
 func (b *Bundle) images() map[string]string {
-	images := map[string]string{ImageName(b.Config): recordISO}
+	images := map[string]string{ImageName(b.Config): isoStage + "/" + ImageName(b.Config)}
 	if b.Config.Sources {
-		images[SourcesName(b.Config)] = recordSources
+		images[SourcesName(b.Config)] = sourcesStage + "/" + SourcesName(b.Config)
 	}
 	return images
 }

@@ -1,12 +1,11 @@
 package provenance
 
 import (
-	"bytes"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
+	"path"
+	"slices"
 	"strconv"
 
 	"github.com/in-toto/in-toto-golang/in_toto"
@@ -47,27 +46,20 @@ func (r Recorder) Seal(rec stage.Record) ([]byte, error) {
 		}
 		commands = append(commands, m)
 	}
-	mb := in_toto.Metablock{Signed: in_toto.Link{
+	text, err := r.Signer.metablock(in_toto.Link{
 		Type: "link", Name: rec.Name,
 		Materials:  hashObjects(rec.Materials),
 		Products:   hashObjects(rec.Products),
 		ByProducts: map[string]any{"commands": commands},
-		Command:    []string{"isotrace", "stage", rec.Name},
+		Command:    stageCommand(rec.Name),
 		Environment: map[string]any{
 			envEpoch: rec.Epoch.String(), envVersion: strconv.Itoa(rec.Version), envParams: string(rec.Params),
 		},
-	}}
-	text, err := mb.GetSignableRepresentation()
+	})
 	if err != nil {
 		return nil, fmt.Errorf("link %s: %w", rec.Name, err)
 	}
-	sig, err := r.Signer.sign(text)
-	if err != nil {
-		return nil, fmt.Errorf("link %s: %w", rec.Name, err)
-	}
-	mb.Signatures = []in_toto.Signature{{KeyID: r.KeyID(), Sig: hex.EncodeToString(sig)}}
-	b, err := json.MarshalIndent(mb, "", "  ")
-	return append(b, '\n'), err
+	return text, nil
 }
 
 // Open verifies a link of the signer's own and returns its record.
@@ -107,28 +99,10 @@ func OpenLink(link []byte, key *PublicKey) (stage.Record, error) {
 		return rec, fmt.Errorf("link: longer than %d bytes", maxLink)
 	}
 	var f linkFile
-	dec := json.NewDecoder(bytes.NewReader(link))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&f); err != nil {
+	if err := decodeStrictly(link, &f); err != nil {
 		return rec, fmt.Errorf("link: %w", err)
 	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return rec, errors.New("link: something follows it")
-	}
-	var raw struct {
-		Signed json.RawMessage `json:"signed"`
-	}
-	if err := json.Unmarshal(link, &raw); err != nil {
-		return rec, fmt.Errorf("link: %w", err)
-	}
-	var signed any
-	num := json.NewDecoder(bytes.NewReader(raw.Signed))
-	num.UseNumber()
-	if err := num.Decode(&signed); err != nil {
-		return rec, fmt.Errorf("link: %w", err)
-	}
-	mb := in_toto.Metablock{Signed: signed}
-	text, err := mb.GetSignableRepresentation()
+	text, err := signable(link)
 	if err != nil {
 		return rec, fmt.Errorf("link: %w", err)
 	}
@@ -151,7 +125,7 @@ func signedBy(key *PublicKey, signatures []in_toto.Signature, text []byte) bool 
 func recordOf(f linkFile) (stage.Record, error) {
 	l := f.Signed
 	rec := stage.Record{Name: l.Name, Commands: l.ByProducts.Commands, Params: json.RawMessage(l.Environment[envParams])}
-	if l.Type != "link" || len(l.Command) != 3 || l.Command[0] != "isotrace" || l.Command[2] != l.Name {
+	if l.Type != "link" || !slices.Equal(l.Command, stageCommand(l.Name)) {
 		return rec, fmt.Errorf("link %s: is not one of a stage of isotrace", l.Name)
 	}
 	if !json.Valid(rec.Params) {
@@ -177,12 +151,15 @@ func recordOf(f linkFile) (stage.Record, error) {
 
 func digests(m map[string]map[string]string) (map[string]artifact.Digest, error) {
 	out := make(map[string]artifact.Digest, len(m))
-	for path, h := range m {
+	for name, h := range m {
+		if name != path.Clean(name) || path.IsAbs(name) {
+			return nil, fmt.Errorf("%q: is not a record path", name)
+		}
 		d := artifact.Digest(h["sha256"])
 		if err := d.Validate(); err != nil || len(h) != 1 {
-			return nil, fmt.Errorf("%s: want one sha256, have %v", path, h)
+			return nil, fmt.Errorf("%s: want one sha256, have %v", name, h)
 		}
-		out[path] = d
+		out[name] = d
 	}
 	return out, nil
 }

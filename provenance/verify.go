@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -44,6 +42,10 @@ type VerifyOptions struct {
 	// Key is the builder's. Where it is nil the bundle's own is taken, which
 	// proves that the bundle is whole but not who made it.
 	Key *PublicKey
+	// OwnerKey signed the layout that says who may build; nil where nobody named it.
+	OwnerKey *PublicKey
+	// Now is the time at which a layout must not have expired.
+	Now time.Time
 	// Fetched gives what a lock's fetch stage must have brought, by record path.
 	Fetched func(*lockfile.Lock) map[string]artifact.Digest
 	// Report is told of each check as soon as it is done; it may be nil.
@@ -59,7 +61,12 @@ type verification struct {
 	*Bundle
 	opts  VerifyOptions
 	key   *PublicKey
-	links map[string]stage.Record // by stage
+	links map[string]stage.Record // of key, by stage
+	// done are the links that hold, by stage, those of key first.
+	done map[string][]doneStep
+	// layout is the owner's, nil where there is none; layoutErr is what is wrong with it.
+	layout    *Layout
+	layoutErr error
 	// made are all products, by record path.
 	made map[string]artifact.Digest
 	// files are those of the evidence, and iso is the image, as hashed.
@@ -69,6 +76,12 @@ type verification struct {
 	md5  map[string]string
 	mu   sync.Mutex // guards held
 	held []artifact.Digest
+}
+
+// doneStep is a link that holds.
+type doneStep struct {
+	file   string
+	record stage.Record
 }
 
 // known tells whether the rule held before for the content of these digests.
@@ -119,7 +132,7 @@ func Verify(ctx context.Context, dir string, o VerifyOptions) (Result, error) {
 	if err != nil {
 		return Result{}, err
 	}
-	v := &verification{Bundle: b, opts: o, key: o.Key, links: map[string]stage.Record{}, made: map[string]artifact.Digest{}}
+	v := &verification{Bundle: b, opts: o, key: o.Key, links: map[string]stage.Record{}, done: map[string][]doneStep{}, made: map[string]artifact.Digest{}}
 	if v.key == nil {
 		text, err := b.read(BuilderKey, 1<<16)
 		if err != nil {
@@ -129,7 +142,11 @@ func Verify(ctx context.Context, dir string, o VerifyOptions) (Result, error) {
 			return Result{}, refused(err)
 		}
 	}
-	r := Result{KeyID: v.key.KeyID(), KeyFromBundle: o.Key == nil}
+	if err := v.openLayout(); err != nil {
+		return Result{}, refused(err)
+	}
+	vouched := v.layout != nil && v.layout.Owner != nil && v.layout.keys[v.key.KeyID()] != nil
+	r := Result{KeyID: v.key.KeyID(), KeyFromBundle: o.Key == nil && !vouched}
 	for _, a := range b.Lock.Archives {
 		if a.ExpiredAccepted {
 			r.ExpiredAccepted = append(r.ExpiredAccepted, a.ID)
@@ -184,7 +201,8 @@ var rules = []struct {
 	beside bool
 }{
 	{"evidence", "SHA256SUMS is signed and lists exactly what is there", (*verification).evidence, false},
-	{"links", "every link is signed by the builder", (*verification).checkLinks, false},
+	{"links", "every link is signed by the builder, or by whom the layout allows", (*verification).checkLinks, false},
+	{"layout", "the steps are those of the owner's layout, done by whom and with what it allows", (*verification).checkLayout, false},
 	{"chain", "what a stage took is what another one gave or the project holds", (*verification).chain, false},
 	{"lock", "the lock belongs to the config, and nothing but the lock was fetched", (*verification).checkLock, false},
 	{"archives", "every package stands in an index that an archive's key signed", (*verification).archives, true},
@@ -249,109 +267,6 @@ func (v *verification) evidence(context.Context) (string, []Problem, error) {
 		}
 	}
 	return fmt.Sprintf("%d files match %s, signed by %.8s", len(have), Sums, v.key.KeyID()), problems, nil
-}
-
-func (v *verification) checkLinks(context.Context) (string, []Problem, error) {
-	files, err := os.ReadDir(filepath.Join(v.dir, LinksDir))
-	if err != nil {
-		return "", []Problem{{LinksDir, err.Error()}}, nil
-	}
-	var problems []Problem
-	for _, f := range files {
-		name := path.Join(LinksDir, f.Name())
-		text, err := v.read(name, maxLink)
-		if err != nil {
-			problems = append(problems, Problem{name, err.Error()})
-			continue
-		}
-		rec, err := OpenLink(text, v.key)
-		if err != nil {
-			problems = append(problems, Problem{name, err.Error()})
-			continue
-		}
-		if f.Name() != LinkName(rec.Name, v.key.KeyID()) {
-			problems = append(problems, Problem{name, "is the link of stage " + rec.Name})
-			continue
-		}
-		if rec.Epoch != v.Lock.Epoch {
-			problems = append(problems, Problem{name, fmt.Sprintf("its epoch is %s, the lock's is %s", rec.Epoch, v.Lock.Epoch)})
-		}
-		v.links[rec.Name] = rec
-		for p, d := range rec.Products {
-			if !strings.HasPrefix(p, rec.Name+"/") {
-				problems = append(problems, Problem{name, "names a product that is not the stage's own: " + p})
-			}
-			v.made[p] = d
-		}
-	}
-	return fmt.Sprintf("%d stages, each with a link signed by %.8s", len(v.links), v.key.KeyID()), problems, nil
-}
-
-// chain follows the materials from the image's stage back to the project.
-func (v *verification) chain(context.Context) (string, []Problem, error) {
-	var problems []Problem
-	seen := map[string]bool{}
-	count := 0
-	var follow func(name string)
-	follow = func(name string) {
-		if seen[name] {
-			return
-		}
-		seen[name] = true
-		rec, ok := v.links[name]
-		if !ok {
-			problems = append(problems, Problem{LinksDir, "there is no link of stage " + name})
-			return
-		}
-		for _, m := range sortedKeys(rec.Materials) {
-			count++
-			if strings.HasPrefix(m, recordProject) {
-				continue
-			}
-			maker, _, _ := strings.Cut(m, "/")
-			follow(maker)
-			switch made, ok := v.made[m]; {
-			case v.links[maker].Name == "":
-			case !ok:
-				problems = append(problems, Problem{LinkName(name, v.key.KeyID()), fmt.Sprintf("took %s, which stage %s did not give", m, maker)})
-			case made != rec.Materials[m]:
-				problems = append(problems, Problem{LinkName(name, v.key.KeyID()), fmt.Sprintf("took %s as %s, stage %s gave %s", m, rec.Materials[m].Short(), maker, made.Short())})
-			}
-		}
-	}
-	if _, ok := v.made[recordISO]; !ok {
-		problems = append(problems, Problem{LinksDir, "no stage gave " + recordISO})
-	}
-	follow(isoStage)
-	follow(traceStage)
-	follow(sbomStage)
-	if v.Config.Sources {
-		follow(sourcesStage)
-	}
-	for _, name := range sortedKeys(v.links) {
-		if !seen[name] {
-			problems = append(problems, Problem{LinkName(name, v.key.KeyID()), "the image does not rest on this stage"})
-		}
-	}
-	problems = append(problems, v.bills()...)
-	return fmt.Sprintf("%d materials, each the product of a stage or a file of the project", count), problems, nil
-}
-
-// bills holds the bills of materials to what their stage gave.
-func (v *verification) bills() []Problem {
-	var problems []Problem
-	for _, p := range sortedKeys(v.made) {
-		base, ok := strings.CutPrefix(p, recordSbom)
-		if name := SbomDir + "/" + base; ok && v.files[name] != v.made[p] {
-			problems = append(problems, Problem{name, fmt.Sprintf("its SHA-256 is %q, the stage %s gave %s", v.files[name], sbomStage, v.made[p])})
-		}
-	}
-	for _, name := range sortedKeys(v.files) {
-		if base, ok := strings.CutPrefix(name, SbomDir+"/"); ok && v.made[recordSbom+base] == "" {
-			problems = append(problems, Problem{name, "is not of the stage " + sbomStage})
-		}
-	}
-	return problems
 }
 
 func (v *verification) checkLock(context.Context) (string, []Problem, error) {

@@ -77,7 +77,7 @@ func (s *Session) Build(ctx context.Context, out string, signer *provenance.Sign
 	}
 	s.tell("verify", stage.StateRunning)
 	b.Checks, err = provenance.Verify(ctx, draft, provenance.VerifyOptions{
-		Key: signer.Public(), Fetched: Fetched, Report: report, Known: s.heldBefore,
+		Key: signer.Public(), Fetched: Fetched, Report: report, Known: s.heldBefore, Now: s.Now,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("verify the build's own output: %w", err)

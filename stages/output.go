@@ -18,20 +18,20 @@ import (
 	"github.com/isotrace/isotrace/provenance"
 	"github.com/isotrace/isotrace/stages/fetch"
 	"github.com/isotrace/isotrace/stages/sbom"
-	"github.com/isotrace/isotrace/stages/sourceiso"
 	"github.com/isotrace/isotrace/stages/trace"
 )
 
 // writeDraft lays out the image and its evidence.
 func (s *Session) writeDraft(draft string, signer *provenance.Signer, b *Built) error {
 	p := s.Project
-	made := b.Results["iso"].Outputs["iso"].File
-	b.Digest, b.Size = made.Digest, made.Size
-	images := []artifact.Ref{{Path: provenance.ImageName(p.Config), Digest: made.Digest, Size: made.Size}}
-	if p.Config.Sources {
-		made := b.Results["sourceiso"].Outputs[sourceiso.Output].File
-		images = append(images, artifact.Ref{Path: provenance.SourcesName(p.Config), Digest: made.Digest, Size: made.Size})
+	var images []artifact.Ref
+	for _, i := range []struct{ stage, file string }{{"iso", provenance.ImageName(p.Config)}, {"sourceiso", provenance.SourcesName(p.Config)}} {
+		if r, ok := b.Results[i.stage]; ok {
+			made := r.Outputs[i.file].File
+			images = append(images, artifact.Ref{Path: i.file, Digest: made.Digest, Size: made.Size})
+		}
 	}
+	b.Digest, b.Size = images[0].Digest, images[0].Size
 	// An image shares its bytes with the store where it can: it is read-only in
 	// both, and a store that was tampered with is found out.
 	for _, i := range images {
@@ -46,6 +46,9 @@ func (s *Session) writeDraft(draft string, signer *provenance.Signer, b *Built) 
 	copies := map[string]string{} // of stored content, by path
 	texts := map[string][]byte{
 		config.FileName: p.ConfigText, lockfile.FileName: p.LockText, provenance.BuilderKey: signer.Public().PEM,
+	}
+	if p.LayoutText != nil {
+		texts[provenance.LayoutFile] = p.LayoutText
 	}
 	for stageName, r := range b.Results {
 		texts[filepath.Join(provenance.LinksDir, provenance.LinkName(stageName, signer.Public().KeyID()))] = r.Link

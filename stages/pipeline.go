@@ -10,6 +10,7 @@ import (
 	"github.com/isotrace/isotrace/internal/config"
 	"github.com/isotrace/isotrace/internal/lockfile"
 	"github.com/isotrace/isotrace/internal/stage"
+	"github.com/isotrace/isotrace/provenance"
 	"github.com/isotrace/isotrace/stages/base"
 	"github.com/isotrace/isotrace/stages/bootparts"
 	"github.com/isotrace/isotrace/stages/catalogue"
@@ -101,7 +102,7 @@ func Pipeline(c *config.Config, l *lockfile.Lock, m *Materials, fetcher fetch.Fe
 
 	image := g.Add(iso.Stage(tools, iso.Inputs{
 		Tree: tree, ESP: parts.File(bootparts.ESP), MBR: parts.File(bootparts.MBR), BIOSImage: livetree.BIOSImage,
-	}, iso.Params{Volume: iso.Volume(c.Name, c.Release)})).File(iso.Output)
+	}, iso.Params{File: provenance.ImageName(c), Volume: iso.Volume(c.Name, c.Release)})).File(provenance.ImageName(c))
 
 	traced := g.Add(trace.Stage(trace.Inputs{
 		Root: root, Boot: boot, Lists: lists, System: boots.File(kernel.Facts), Initrd: boots.File(kernel.Initrd), Program: kernel.Program,
@@ -120,7 +121,9 @@ func Pipeline(c *config.Config, l *lockfile.Lock, m *Materials, fetcher fetch.Fe
 
 	var sources *stage.File
 	if c.Sources {
-		made := g.Add(sourceiso.Stage(tools, fetched.Set(fetch.Sources), sourceiso.Params{Volume: iso.Volume(c.Name+"-src", c.Release)})).File(sourceiso.Output)
+		made := g.Add(sourceiso.Stage(tools, fetched.Set(fetch.Sources), sourceiso.Params{
+			File: provenance.SourcesName(c), Volume: iso.Volume(c.Name+"-src", c.Release),
+		})).File(provenance.SourcesName(c))
 		sources = &made
 	}
 	return g, Products{ISO: image, Sources: sources, Trace: traced, Sbom: bills, Base: minimal.Tree("root"), Root: root}

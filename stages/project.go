@@ -19,6 +19,7 @@ import (
 	"github.com/isotrace/isotrace/internal/lockfile"
 	"github.com/isotrace/isotrace/internal/requirement"
 	"github.com/isotrace/isotrace/internal/stage"
+	"github.com/isotrace/isotrace/provenance"
 	"github.com/isotrace/isotrace/stages/customise"
 )
 
@@ -31,12 +32,18 @@ type Project struct {
 	ConfigText, LockText []byte
 	// Lock is nil where there is none yet.
 	Lock *lockfile.Lock
+	// LayoutText is the owner's layout, nil where there is none.
+	LayoutText []byte
 }
 
 // OpenProject reads the config and the lock of the folder dir.
 func OpenProject(dir string) (*Project, error) {
 	p, err := OpenProjectConfig(dir)
 	if err != nil {
+		return nil, err
+	}
+	p.LayoutText, err = readFile(filepath.Join(dir, provenance.LayoutFile), provenance.MaxLayout)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
 	p.LockText, err = readFile(filepath.Join(dir, lockfile.FileName), lockfile.MaxSize)

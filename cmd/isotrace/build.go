@@ -48,8 +48,11 @@ func (a *app) build(ctx context.Context, out, key string) (err error) {
 			return err
 		}
 	}
-	signer, err := a.loadSigner(key)
+	signer, err := a.loadSigner("builder", key)
 	if err != nil {
+		return err
+	}
+	if err := p.CheckLayout(signer.Public()); err != nil {
 		return err
 	}
 	s, err := a.session(p)

@@ -2,12 +2,6 @@ package main
 
 import (
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/json"
-	"encoding/pem"
 	"errors"
 	"os"
 	"os/exec"
@@ -15,135 +9,107 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/in-toto/in-toto-golang/in_toto"
-
 	"github.com/isotrace/isotrace/internal/medium"
-	"github.com/isotrace/isotrace/provenance"
 )
 
-// TestInTotoVerify lets the Python in-toto of Debian check the links under a
-// layout that is written out here by hand.
+// TestInTotoVerify lets the Python in-toto of Debian hold a build to its owner's
+// layout, inspection included, and then isotrace.
 func TestInTotoVerify(t *testing.T) {
-	p := rescue(t)
+	p := withLayout(t)
 	root := filepath.Join(t.TempDir(), "root")
 	if err := os.Mkdir(root, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	unpackDebian(t, root, "bookworm", "in-toto", "python3-minimal", "base-files", "libc-bin")
+	unpackDebian(t, root, "bookworm", "in-toto", "python3-minimal", "base-files", "libc-bin", "coreutils", "dash")
 	work := filepath.Join(root, "work")
-	if err := os.Mkdir(work, 0o755); err != nil {
+	if err := os.CopyFS(work, os.DirFS(p.out())); err != nil {
 		t.Fatal(err)
 	}
-	links, err := filepath.Glob(p.out("evidence", "links", "*.link"))
-	if err != nil || len(links) == 0 {
-		t.Fatalf("no links: %v", err)
-	}
-	for _, l := range links {
-		copyFileTo(t, l, filepath.Join(work, filepath.Base(l)))
-	}
-	owner := writeLayout(t, p, work)
-	run := func() (string, error) {
-		c := namespaced("root", root, "0", "/usr/bin/python3", "/usr/bin/in-toto-verify", "--verbose",
-			"--layout", "/work/root.layout", "--layout-keys", "/work/"+owner, "--key-types", "ecdsa", "--link-dir", "/work")
-		c.Env = []string{"PATH=/usr/bin:/bin", "HOME=/work", "PYTHONDONTWRITEBYTECODE=1"}
-		out, err := c.CombinedOutput()
-		return string(out), err
-	}
-	if out, err := run(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	// The layout must be able to fail: one changed product of a link.
-	for _, l := range links {
-		if !strings.HasPrefix(filepath.Base(l), "squashfs.") {
-			continue
-		}
-		b, err := os.ReadFile(l)
+	keys := map[string][]byte{}
+	for _, role := range []string{"owner", "builder"} {
+		out, err := exec.Command(e2e.binary, "keys", "show", "--in-toto", filepath.Join(p.dir, "keys", role+".pub")).Output()
 		if err != nil {
 			t.Fatal(err)
 		}
-		b = bytes.Replace(b, []byte(`"squashfs/filesystem.squashfs": {`), []byte(`"squashfs/filesystem.squashfs2": {`), 1)
-		if err := os.WriteFile(filepath.Join(work, filepath.Base(l)), b, 0o644); err != nil {
+		keys[role] = out
+		if err := os.WriteFile(filepath.Join(root, role+".json"), out, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if out, err := run(); err == nil {
-		t.Fatalf("a changed link was accepted:\n%s", out)
+	verify := func(owner string) (string, error) {
+		c := namespaced("root", root, "0", "/bin/sh", "-c", "cd /work && exec /usr/bin/python3 /usr/bin/in-toto-verify --verbose"+
+			" --layout evidence/layout.json --layout-keys /"+owner+".json --key-types ecdsa --link-dir evidence/links")
+		c.Env = []string{"PATH=/usr/bin:/bin", "HOME=/root", "PYTHONDONTWRITEBYTECODE=1"}
+		out, err := c.CombinedOutput()
+		return string(out), err
+	}
+	if out, err := verify("owner"); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if out, err := verify("builder"); err == nil {
+		t.Errorf("another owner's key was accepted:\n%s", out)
+	}
+	if out, code := p.run("verify", p.out(), "--owner-key", filepath.Join(p.dir, "keys", "owner.pub")); code != 0 ||
+		!strings.Contains(out, "steps, each as the layout of ") || strings.Contains(out, "note ") {
+		t.Errorf("verify: exit status %d\n%s", code, out)
+	}
+	if out, code := p.run("verify", p.out(), "--owner-key", filepath.Join(p.dir, "keys", "builder.pub")); code != 3 ||
+		!strings.Contains(out, "FAIL  layout     layout.json: layout: is not signed by the owner's key") {
+		t.Errorf("verify with another owner's key: exit status %d\n%s", code, out)
+	}
+	if out, code := p.run("verify", rescue(t).out(), "--owner-key", filepath.Join(p.dir, "keys", "owner.pub")); code != 3 ||
+		!strings.Contains(out, "layout.json: is missing, and an owner's key was named") {
+		t.Errorf("verify without a layout: exit status %d\n%s", code, out)
+	}
+	// One changed product of a link, and then one byte of the image.
+	links, err := filepath.Glob(filepath.Join(work, "evidence", "links", "squashfs.*.link"))
+	if err != nil || len(links) != 1 {
+		t.Fatalf("%d links of squashfs, %v", len(links), err)
+	}
+	good := readAll(t, links[0])
+	changed := bytes.Replace(good, []byte(`"squashfs/filesystem.squashfs": {`), []byte(`"squashfs/filesystem.squashfs2": {`), 1)
+	if err := os.WriteFile(links[0], changed, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := verify("owner"); err == nil {
+		t.Errorf("a changed link was accepted:\n%s", out)
+	}
+	if err := os.WriteFile(links[0], good, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := verify("owner"); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	image, err := os.OpenFile(filepath.Join(work, "rescue.iso"), os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = image.WriteAt([]byte("changed"), 32768*10)
+	if err := errors.Join(err, image.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := verify("owner"); err == nil {
+		t.Errorf("a changed image was accepted:\n%s", out)
 	}
 }
 
-// writeLayout writes a layout in which each stage may take only what the stages
-// before it gave, or the project's files, and returns the owner's key file.
-func writeLayout(t *testing.T, p *project, dir string) (ownerKey string) {
+// withLayout is examples/rescue built once more, from the store, with a layout.
+func withLayout(t *testing.T) *project {
 	t.Helper()
-	text, err := os.ReadFile(p.out("evidence", "builder.pub"))
-	if err != nil {
+	reference := rescue(t)
+	p := &project{dir: filepath.Join(t.TempDir(), "owned")}
+	if err := os.CopyFS(p.dir, os.DirFS(reference.dir)); err != nil {
 		t.Fatal(err)
 	}
-	builder, err := provenance.ParsePublicKey("builder.pub", text)
-	if err != nil {
+	if err := os.RemoveAll(p.out()); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.Command(e2e.binary, "stages", "--json").Output()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var stages []struct {
-		Name, Only string
-		From       []string
-	}
-	if err := json.Unmarshal(out, &stages); err != nil {
-		t.Fatal(err)
-	}
-	layout := in_toto.Layout{
-		Type: "layout", Expires: "2126-01-01T00:00:00Z", Readme: "", Keys: map[string]in_toto.Key{builder.KeyID(): builder.InToto},
-		Inspect: []in_toto.Inspection{},
-	}
-	for _, s := range stages {
-		if s.Only != "" {
-			continue
+	for _, args := range [][]string{{"keys", "new", "--role", "owner"}, {"layout", "--expires", "2099-12-31"}, {"build"}} {
+		if out, code := p.run(args...); code != 0 {
+			t.Fatalf("%v: exit status %d\n%s", args, code, out)
 		}
-		rules := [][]string{}
-		for _, from := range s.From {
-			rules = append(rules, []string{"MATCH", from + "/*", "WITH", "PRODUCTS", "FROM", from})
-		}
-		rules = append(rules, []string{"ALLOW", "project/*"}, []string{"DISALLOW", "*"})
-		layout.Steps = append(layout.Steps, in_toto.Step{
-			Type: "step", PubKeys: []string{builder.KeyID()}, Threshold: 1, ExpectedCommand: []string{"isotrace", "stage", s.Name},
-			SupplyChainItem: in_toto.SupplyChainItem{
-				Name: s.Name, ExpectedMaterials: rules, ExpectedProducts: [][]string{{"ALLOW", s.Name + "/*"}, {"DISALLOW", "*"}},
-			},
-		})
 	}
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	der, err := x509.MarshalPKCS8PrivateKey(private)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var owner in_toto.Key
-	if err := owner.LoadKeyReaderDefaults(bytes.NewReader(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))); err != nil {
-		t.Fatal(err)
-	}
-	mb := in_toto.Metablock{Signed: layout}
-	if err := mb.Sign(owner); err != nil {
-		t.Fatal(err)
-	}
-	if err := mb.Dump(filepath.Join(dir, "root.layout")); err != nil {
-		t.Fatal(err)
-	}
-	public, err := json.Marshal(map[string]any{
-		"keytype": owner.KeyType, "scheme": owner.Scheme, "keyid_hash_algorithms": owner.KeyIDHashAlgorithms,
-		"keyval": map[string]string{"public": owner.KeyVal.Public},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(dir, "owner.json"), public, 0o644); err != nil {
-		t.Fatal(err)
-	}
-	return "owner.json"
+	return p
 }
 
 func copyFileTo(t *testing.T, from, to string) {
@@ -200,7 +166,7 @@ func TestTampered(t *testing.T) {
 		{"byte of the EFI system partition", flip(p.iso(), ""), pub, "image", []string{"rescue.iso: the SHA-256 of its EFI system partition"}},
 		{"image cut short", func(t *testing.T) { replace(t, p.iso(), readAll(t, p.iso())[:100<<20]) }, pub, "image", []string{"rescue.iso"}},
 		{"image gone", func(t *testing.T) { remove(t, p.iso()) }, pub, "image", []string{"rescue.iso: is missing"}},
-		{"product of a link", edit(link("iso"), `"iso/iso"`, `"iso/iso2"`), pub, "evidence", []string{"links/iso.", "is not signed by key"}},
+		{"product of a link", edit(link("iso"), `"iso/rescue.iso"`, `"iso/other.iso"`), pub, "evidence", []string{"links/iso.", "is not signed by key"}},
 		{"link gone", func(t *testing.T) { remove(t, link("customise")) }, pub, "evidence", []string{"is missing", "there is no link of stage customise"}},
 		{"lock", edit(evidence("isotrace.lock"), "name: apt\n    version: ", "name: apt\n    version: 9:"), pub, "evidence", []string{"isotrace.lock: its SHA-256", "is another package in the index"}},
 		{"config", edit(evidence("isotrace.yaml"), "sudo", "doas"), pub, "evidence", []string{"isotrace.yaml: its SHA-256", "does not belong to isotrace.yaml"}},

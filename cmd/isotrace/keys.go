@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -17,8 +18,21 @@ import (
 	"github.com/isotrace/isotrace/provenance"
 )
 
-// roles are who may have a key.
-var roles = []string{"builder"}
+// roles are who may have a key, and for what.
+var roles = []struct{ name, does string }{
+	{"owner", "signs the layout: who may build, and how"},
+	{"builder", "signs the links of a build"},
+	{"rebuilder", "signs the links of an independent build of the same lock"},
+	{"release", "signs the image that is released"},
+}
+
+func roleHelp() string {
+	text := "Makes an ECDSA P-256 key pair in cosign's format. The private key is encrypted\nwith a password: COSIGN_PASSWORD, or typed at the prompt. The roles:\n\n"
+	for _, r := range roles {
+		text += fmt.Sprintf("  %-10s %s\n", r.name, r.does)
+	}
+	return text + "\nEach role has a key of its own: one key in two roles is refused."
+}
 
 func (a *app) keysCommand() *cobra.Command {
 	keys := &cobra.Command{
@@ -27,23 +41,79 @@ func (a *app) keysCommand() *cobra.Command {
 	}
 	var role, out string
 	create := &cobra.Command{
-		Use:   "new",
-		Short: "Make a key pair: ROLE.key, encrypted, and ROLE.pub",
-		Long: `Makes an ECDSA P-256 key pair in cosign's format. The private key is encrypted
-with a password: COSIGN_PASSWORD, or typed at the prompt.`,
-		Example: `  isotrace keys new --role builder`,
+		Use:     "new",
+		Short:   "Make a key pair: ROLE.key, encrypted, and ROLE.pub",
+		Long:    roleHelp(),
+		Example: "  isotrace keys new --role builder\n  isotrace keys new --role owner -o /media/safe",
 		Args:    cobra.NoArgs,
 		RunE:    func(*cobra.Command, []string) error { return a.newKey(role, out) },
 	}
-	create.Flags().StringVar(&role, "role", "builder", "the `role` that the key is for: builder")
+	create.Flags().StringVar(&role, "role", "builder", "the `role` that the key is for: owner, builder, rebuilder or release")
 	create.Flags().StringVarP(&out, "output", "o", "", "`folder` for the keys (default keys in the project's folder)")
-	keys.AddCommand(create)
+	var inToto bool
+	show := &cobra.Command{
+		Use:   "show FILE...",
+		Short: "Show public keys: their ids and kinds",
+		Long: `Shows what identifies public keys. With --in-toto a key is written as
+in-toto-verify --key-types ecdsa reads it.`,
+		Example: `  isotrace keys show keys/*.pub
+  isotrace keys show keys/owner.pub --in-toto >owner.json`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(_ *cobra.Command, files []string) error { return a.showKeys(files, inToto) },
+	}
+	show.Flags().BoolVar(&inToto, "in-toto", false, "write the key in in-toto's format")
+	keys.AddCommand(create, show)
 	return keys
 }
 
+// keyFacts are what keys show tells of a key.
+type keyFacts struct {
+	File   string `json:"file"`
+	KeyID  string `json:"keyid"`
+	Scheme string `json:"scheme"`
+}
+
+func (a *app) showKeys(files []string, inToto bool) error {
+	if inToto && len(files) > 1 {
+		return fault.New(fault.Usage, "name one key", "--in-toto with %d keys", len(files))
+	}
+	facts := []keyFacts{}
+	for _, f := range files {
+		k, err := loadPublic(f)
+		if err != nil {
+			return err
+		}
+		if inToto {
+			text, err := k.InTotoJSON()
+			if err != nil {
+				return err
+			}
+			_, err = os.Stdout.Write(text)
+			return err
+		}
+		facts = append(facts, keyFacts{f, k.KeyID(), k.InToto.Scheme})
+	}
+	return a.result(facts, func(w io.Writer) error {
+		for _, f := range facts {
+			if _, err := fmt.Fprintf(w, "%s  %s  %s\n", f.KeyID, f.Scheme, f.File); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func loadPublic(file string) (*provenance.PublicKey, error) {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fault.New(fault.Usage, "name a PEM file such as keys/builder.pub", "%w", err)
+	}
+	return provenance.ParsePublicKey(file, text)
+}
+
 func (a *app) newKey(role, out string) error {
-	if role != roles[0] {
-		return fault.New(fault.Usage, "builder signs the links of a build", "--role %s: is not known", role)
+	if !slices.ContainsFunc(roles, func(r struct{ name, does string }) bool { return r.name == role }) {
+		return fault.New(fault.Usage, "isotrace keys new --help lists the roles", "--role %s: is not known", role)
 	}
 	if out == "" {
 		out = filepath.Join(a.dir, "keys")
@@ -80,14 +150,14 @@ func (a *app) newKey(role, out string) error {
 	})
 }
 
-// loadSigner opens the builder's key.
-func (a *app) loadSigner(file string) (*provenance.Signer, error) {
+// loadSigner opens the key of a role: the file, or the project's where that is "".
+func (a *app) loadSigner(role, file string) (*provenance.Signer, error) {
 	if file == "" {
-		file = filepath.Join(a.dir, "keys", "builder.key")
+		file = filepath.Join(a.dir, "keys", role+".key")
 	}
 	text, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fault.New(fault.Usage, "isotrace keys new makes one; --key names another", "%s: there is no key to sign the records with", file)
+		return nil, fault.New(fault.Usage, "isotrace keys new --role "+role+" makes one; --key names another", "%s: there is no key to sign with", file)
 	}
 	if err != nil {
 		return nil, err

@@ -14,22 +14,24 @@ import (
 )
 
 func (a *app) verifyCommand() *cobra.Command {
-	var key string
+	var key, owner string
 	c := &cobra.Command{
 		Use:   "verify DIR",
 		Short: "Check an image against its evidence, offline, from its bytes up",
 		Long:  verifyHelp(),
 		Example: `  isotrace verify out --key builder.pub
+  isotrace verify out --owner-key owner.pub
   isotrace verify out --json`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error { return a.verify(c.Context(), args[0], key) },
+		RunE: func(c *cobra.Command, args []string) error { return a.verify(c.Context(), args[0], key, owner) },
 	}
 	c.Flags().StringVar(&key, "key", "", "the builder's public key `file`, from a source that you trust")
+	c.Flags().StringVar(&owner, "owner-key", "", "the public key `file` of the layout's owner, who says who may build")
 	return c
 }
 
 func verifyHelp() string {
-	text := "Checks what isotrace build wrote into DIR. It needs no network, no root and no\nother tool. Without --key the key in the evidence is taken: that proves that\nimage and evidence belong together, not who made them.\n\nThe checks:\n"
+	text := "Checks what isotrace build wrote into DIR. It needs no network, no root and no\nother tool. Without --key or --owner-key the key in the evidence is taken: that proves\nthat image and evidence belong together, not who made them.\n\nThe checks:\n"
 	names, about := provenance.Rules()
 	for i := range names {
 		text += fmt.Sprintf("  %-10s %s\n", names[i], about[i])
@@ -37,14 +39,17 @@ func verifyHelp() string {
 	return text
 }
 
-func (a *app) verify(ctx context.Context, dir, keyFile string) error {
-	o := provenance.VerifyOptions{Fetched: stages.Fetched}
-	if keyFile != "" {
-		text, err := os.ReadFile(keyFile)
-		if err != nil {
-			return err
+func (a *app) verify(ctx context.Context, dir, keyFile, ownerFile string) error {
+	o := provenance.VerifyOptions{Fetched: stages.Fetched, Now: now()}
+	for _, k := range []struct {
+		file string
+		to   **provenance.PublicKey
+	}{{keyFile, &o.Key}, {ownerFile, &o.OwnerKey}} {
+		if k.file == "" {
+			continue
 		}
-		if o.Key, err = provenance.ParsePublicKey(keyFile, text); err != nil {
+		var err error
+		if *k.to, err = loadPublic(k.file); err != nil {
 			return err
 		}
 	}

@@ -71,6 +71,9 @@ func NameOf(h Handle) string { return h.handle().name }
 // MakerOf names the stage that gives what a handle stands for.
 func MakerOf(h Handle) string { return h.handle().stage }
 
+// KindOf is what a handle stands for is made of.
+func KindOf(h Handle) Kind { return h.handle().kind }
+
 type ref struct {
 	stage, name string
 	kind        Kind

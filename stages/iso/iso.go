@@ -12,11 +12,9 @@ import (
 	"github.com/isotrace/isotrace/internal/tool"
 )
 
-// Output is the name of the stage's file.
-const Output = "iso"
-
-// Params name the volume.
+// Params name the image's file, which is the stage's output, and its volume.
 type Params struct {
+	File   string `json:"file"`
 	Volume string `json:"volume"`
 }
 
@@ -31,12 +29,12 @@ type Inputs struct {
 // Stage takes the medium's tree and gives the ISO.
 func Stage(toolbox stage.Tree, in Inputs, p Params) stage.Stage {
 	return stage.Stage{
-		Name: "iso", Version: 1, Params: p,
+		Name: "iso", Version: 2, Params: p,
 		Takes: "the medium's tree", Gives: "hybrid ISO: BIOS and UEFI, CD and USB",
 		Inputs: []stage.Input{
 			{Name: "toolbox", From: toolbox}, {Name: "tree", From: in.Tree}, {Name: "esp", From: in.ESP}, {Name: "mbr", From: in.MBR},
 		},
-		Outputs: []stage.Output{{Name: Output, Kind: stage.KindFile}},
+		Outputs: []stage.Output{{Name: p.File, Kind: stage.KindFile}},
 		Run: func(ctx context.Context, w *stage.Work) error {
 			return w.Run(ctx, Command(p, in.BIOSImage, w.Epoch))
 		},
@@ -69,6 +67,6 @@ func Command(p Params, biosImage string, e epoch.Epoch) tool.Command {
 		"--grub2-mbr", "/in/mbr", "--mbr-force-bootable", "-partition_offset", "16", "-iso_mbr_part_type", basicData,
 		"-append_partition", "2", efiSystem, "/in/esp", "-appended_part_as_gpt",
 		"-eltorito-alt-boot", "-e", "--interval:appended_partition_2:all::", "-no-emul-boot",
-		"-o", "/out/"+Output, "/in/tree",
+		"-o", "/out/"+p.File, "/in/tree",
 	).With(e.Env(), "TZ=UTC")
 }

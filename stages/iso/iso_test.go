@@ -18,7 +18,7 @@ func TestVolume(t *testing.T) {
 }
 
 func TestCommandIsFixed(t *testing.T) {
-	c := Command(Params{Volume: "X"}, "boot/grub/bios.img", 1700000000)
+	c := Command(Params{File: "x.iso", Volume: "X"}, "boot/grub/bios.img", 1700000000)
 	if !slices.Contains(c.Env, "SOURCE_DATE_EPOCH=1700000000") || !slices.Contains(c.Env, "TZ=UTC") {
 		t.Errorf("environment %v: an appended partition would get a random GUID", c.Env)
 	}

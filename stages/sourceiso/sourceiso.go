@@ -16,24 +16,22 @@ import (
 	"github.com/isotrace/isotrace/internal/tool"
 )
 
-// Output is the name of the stage's file.
-const Output = "iso"
-
 // Sums is the file of the medium that sha256sum -c reads.
 const Sums = "SHA256SUMS"
 
-// Params name the volume.
+// Params name the image's file, which is the stage's output, and its volume.
 type Params struct {
+	File   string `json:"file"`
 	Volume string `json:"volume"`
 }
 
 // Stage takes the source packages' files and gives a data ISO.
 func Stage(toolbox stage.Tree, sources stage.Set, p Params) stage.Stage {
 	return stage.Stage{
-		Name: "sourceiso", Version: 1, Params: p,
+		Name: "sourceiso", Version: 2, Params: p,
 		Takes: "source packages", Gives: "ISO of the source packages",
 		Inputs:  []stage.Input{{Name: "toolbox", From: toolbox}, {Name: "sources", From: sources}},
-		Outputs: []stage.Output{{Name: Output, Kind: stage.KindFile}},
+		Outputs: []stage.Output{{Name: p.File, Kind: stage.KindFile}},
 		Run: func(ctx context.Context, w *stage.Work) error {
 			if err := artifact.WriteBytes(filepath.Join(w.Temp(), Sums), 0o444, Checksums(w.Set("sources"))); err != nil {
 				return err
@@ -61,6 +59,6 @@ func Command(p Params, e epoch.Epoch) tool.Command {
 		"-iso-level", "3", "-full-iso9660-filenames", "-rational-rock", "-joliet", "-joliet-long",
 		"-volid", p.Volume, "-preparer", "isotrace", "-appid", "", "-sysid", "", "-publisher", "",
 		"--set_all_file_dates", "="+e.String(),
-		"-o", "/out/"+Output, "-graft-points", "/=/in/sources", "/"+Sums+"=/tmp/"+Sums,
+		"-o", "/out/"+p.File, "-graft-points", "/=/in/sources", "/"+Sums+"=/tmp/"+Sums,
 	).With(e.Env(), "TZ=UTC")
 }

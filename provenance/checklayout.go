@@ -1,0 +1,227 @@
+package provenance
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"time"
+
+	"github.com/in-toto/in-toto-golang/in_toto"
+
+	"github.com/isotrace/isotrace/internal/stage"
+)
+
+// check looks for what in-toto's own verification lets pass, or trips over.
+func (l *Layout) check() error {
+	if l.Type != "layout" {
+		return fmt.Errorf("its type is %q", l.Type)
+	}
+	var err error
+	if l.Expires, err = time.Parse(time.RFC3339, l.Layout.Expires); err != nil {
+		return fmt.Errorf("expires: %w", err)
+	}
+	if err := l.checkKeys(); err != nil {
+		return err
+	}
+	earlier := map[string]bool{}
+	for _, s := range l.Steps {
+		if err := l.checkStep(s, earlier); err != nil {
+			return fmt.Errorf("step %s: %w", s.Name, err)
+		}
+		earlier[s.Name] = true
+	}
+	if !earlier[isoStage] {
+		return fmt.Errorf("there is no step %s", isoStage)
+	}
+	return in_toto.ValidateMetablock(in_toto.Metablock{Signed: l.Layout, Signatures: []in_toto.Signature{}})
+}
+
+// checkKeys makes sure that one functionary cannot pass for two, and that the name
+// of a link's file says whose it is.
+func (l *Layout) checkKeys() error {
+	if len(l.Keys) == 0 || len(l.Keys) > maxLayoutKeys {
+		return fmt.Errorf("%d keys", len(l.Keys))
+	}
+	short, whole := map[string]string{}, map[string]string{}
+	for _, id := range sortedKeys(l.Keys) {
+		k := l.Keys[id]
+		if k.KeyVal.Private != "" {
+			return fmt.Errorf("key %.8s: its secret part is in the layout", id)
+		}
+		p, err := ParsePublicKey(id, []byte(k.KeyVal.Public))
+		if err != nil {
+			return err
+		}
+		if p.KeyID() != id || k.KeyID != id {
+			return fmt.Errorf("key %.8s: its id is not that of its content, %.8s", id, p.KeyID())
+		}
+		if other, ok := short[id[:8]]; ok {
+			return fmt.Errorf("keys %s and %s have the same short id: their links would have one name", other, id)
+		}
+		if other, ok := whole[string(p.PEM)]; ok {
+			return fmt.Errorf("keys %.8s and %.8s are one key", other, id)
+		}
+		if l.Owner != nil && p.key.Equal(l.Owner.key) {
+			return fmt.Errorf("key %.8s both owns the layout and carries out its steps", id)
+		}
+		short[id[:8]], whole[string(p.PEM)], l.keys[id] = id, id, p
+	}
+	return nil
+}
+
+func (l *Layout) checkStep(s in_toto.Step, earlier map[string]bool) error {
+	if s.Name == "" || earlier[s.Name] {
+		return errors.New("stands twice, or has no name")
+	}
+	if !slices.Equal(s.ExpectedCommand, stageCommand(s.Name)) {
+		return fmt.Errorf("expects the command %q", s.ExpectedCommand)
+	}
+	if len(s.CertificateConstraints) > 0 {
+		return errors.New("has certificate constraints, which isotrace cannot judge")
+	}
+	seen := map[string]bool{}
+	for _, id := range s.PubKeys {
+		if seen[id] || l.keys[id] == nil {
+			return fmt.Errorf("key %.8s stands twice, or is not among the keys", id)
+		}
+		seen[id] = true
+	}
+	if s.Threshold < 1 || s.Threshold > len(seen) {
+		return fmt.Errorf("a threshold of %d with %d keys", s.Threshold, len(seen))
+	}
+	for _, rules := range [][][]string{s.ExpectedMaterials, s.ExpectedProducts} {
+		if n := len(rules); n == 0 || !slices.Equal(rules[n-1], []string{"DISALLOW", "*"}) {
+			return errors.New("its rules do not end in DISALLOW *: they would let anything pass")
+		}
+		for _, r := range rules {
+			if len(r) == 0 {
+				return errors.New("has an empty rule")
+			}
+			u, err := in_toto.UnpackRule(r)
+			if err != nil {
+				return err
+			}
+			if from, ok := u["dstName"]; ok && u["type"] == "match" && !earlier[from] {
+				return fmt.Errorf("takes what step %s gives, which does not come before it", from)
+			}
+		}
+	}
+	return nil
+}
+
+// step finds a step by name.
+func (l *Layout) step(name string) (in_toto.Step, bool) {
+	i := slices.IndexFunc(l.Steps, func(s in_toto.Step) bool { return s.Name == name })
+	if i < 0 {
+		return in_toto.Step{}, false
+	}
+	return l.Steps[i], true
+}
+
+// Allows tells whether a key may carry out a step.
+func (l *Layout) Allows(step string, key *PublicKey) bool {
+	s, _ := l.step(step)
+	return slices.Contains(s.PubKeys, key.KeyID())
+}
+
+// signer finds the key that may carry out a step, by the short id in a link's name.
+func (l *Layout) signer(step, short string) *PublicKey {
+	s, _ := l.step(step)
+	for _, id := range s.PubKeys {
+		if id[:8] == short {
+			return l.keys[id]
+		}
+	}
+	return nil
+}
+
+// checkLayout holds the links to the owner's layout.
+func (v *verification) checkLayout(context.Context) (string, []Problem, error) {
+	l := v.layout
+	switch {
+	case v.layoutErr != nil:
+		return "", []Problem{{LayoutFile, v.layoutErr.Error()}}, nil
+	case l == nil && v.opts.OwnerKey != nil:
+		return "", []Problem{{LayoutFile, "is missing, and an owner's key was named"}}, nil
+	case l == nil:
+		return "there is no layout: nobody said who may build", nil, nil
+	}
+	var problems []Problem
+	if !v.opts.Now.IsZero() && v.opts.Now.After(l.Expires) {
+		problems = append(problems, Problem{LayoutFile, "expired at " + l.Layout.Expires})
+	}
+	metadata := map[string]in_toto.Metadata{}
+	var steps []any
+	for _, s := range l.Steps {
+		done := v.done[s.Name]
+		if len(done) < s.Threshold {
+			problems = append(problems, Problem{LayoutFile, fmt.Sprintf("step %s: %d functionaries left a link that holds, %d have to", s.Name, len(done), s.Threshold)})
+			continue
+		}
+		for _, d := range done[1:] {
+			if what := differs(done[0].record, d.record); what != "" {
+				problems = append(problems, Problem{d.file, "does not agree with " + done[0].file + ": " + what})
+			}
+		}
+		rec := done[0].record
+		metadata[s.Name] = &in_toto.Metablock{Signed: in_toto.Link{
+			Type: "link", Name: rec.Name, Materials: hashObjects(rec.Materials), Products: hashObjects(rec.Products),
+		}}
+		steps = append(steps, s)
+	}
+	for _, name := range sortedKeys(v.done) {
+		if _, ok := l.step(name); !ok {
+			problems = append(problems, Problem{v.done[name][0].file, "the layout has no step " + name})
+		}
+	}
+	if len(problems) == 0 {
+		if err := in_toto.VerifyArtifacts(steps, metadata); err != nil {
+			problems = append(problems, Problem{LayoutFile, err.Error()})
+		}
+	}
+	what := fmt.Sprintf("%d steps, each as the layout of %.8s allows; it expires at %s", len(l.Steps), v.ownerID(), l.Layout.Expires)
+	if l.Owner == nil {
+		what += "; whose key that is, nobody said: name it with --owner-key"
+	}
+	return what, problems, nil
+}
+
+// ownerID is the id of the key that signed the layout, or is said to have.
+func (v *verification) ownerID() string {
+	if v.layout.Owner != nil {
+		return v.layout.Owner.KeyID()
+	}
+	if len(v.layout.SignedBy) > 0 {
+		return v.layout.SignedBy[0]
+	}
+	return "nobody"
+}
+
+// differs says in what two records of one stage are not the same.
+func differs(a, b stage.Record) string {
+	for _, m := range []struct {
+		what string
+		a, b any
+	}{
+		{"materials", a.Materials, b.Materials}, {"products", a.Products, b.Products}, {"commands", a.Commands, b.Commands},
+		{"parameters", string(a.Params), string(b.Params)}, {"stage version", a.Version, b.Version}, {"epoch", a.Epoch, b.Epoch},
+	} {
+		if !reflect.DeepEqual(m.a, m.b) {
+			return "other " + m.what
+		}
+	}
+	return ""
+}
+
+// InTotoJSON is a public key as Python's in-toto reads ECDSA keys.
+func (p *PublicKey) InTotoJSON() ([]byte, error) {
+	k := p.InToto
+	b, err := json.MarshalIndent(map[string]any{
+		"keytype": k.KeyType, "scheme": k.Scheme, "keyid_hash_algorithms": k.KeyIDHashAlgorithms,
+		"keyval": map[string]string{"public": k.KeyVal.Public},
+	}, "", "  ")
+	return append(b, '\n'), err
+}

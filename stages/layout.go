@@ -1,0 +1,66 @@
+package stages
+
+import (
+	"slices"
+
+	"github.com/isotrace/isotrace/internal/config"
+	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/lockfile"
+	"github.com/isotrace/isotrace/internal/stage"
+	"github.com/isotrace/isotrace/provenance"
+	"github.com/isotrace/isotrace/stages/customise"
+)
+
+// Steps are the stages of a config's pipeline as a layout names them.
+func Steps(c *config.Config) []provenance.Step {
+	some := stage.Material{}
+	g, _ := Pipeline(c, &lockfile.Lock{}, &Materials{
+		OverlayFiles: []stage.Material{some}, Overlay: []customise.File{{}}, Scripts: []stage.Material{some}, Preseed: []stage.Material{some}, Menu: &some,
+	}, nil)
+	var steps []provenance.Step
+	for _, s := range g.Stages() {
+		step := provenance.Step{Name: s.Name, Project: len(s.Materials) > 0}
+		for _, in := range s.Inputs {
+			maker := stage.MakerOf(in.From)
+			t := provenance.Taken{Step: maker, Pattern: pattern(maker, stage.NameOf(in.From), stage.KindOf(in.From))}
+			if !slices.Contains(step.Takes, t) {
+				step.Takes = append(step.Takes, t)
+			}
+		}
+		for _, out := range s.Outputs {
+			step.Gives = append(step.Gives, pattern(s.Name, out.Name, out.Kind))
+		}
+		steps = append(steps, step)
+	}
+	return steps
+}
+
+// pattern matches the record paths of an output.
+func pattern(stageName, output string, kind stage.Kind) string {
+	p := stageName + "/" + output
+	switch kind {
+	case stage.KindSet:
+		p += "/*"
+	case stage.KindTree:
+		p += ".mtree"
+	}
+	return p
+}
+
+// CheckLayout refuses, before an hour is spent, a layout that this build cannot meet.
+func (p *Project) CheckLayout(signer *provenance.PublicKey) error {
+	if p.LayoutText == nil {
+		return nil
+	}
+	l, err := provenance.OpenLayout(p.LayoutText, nil)
+	if err != nil {
+		return fault.New(fault.Usage, "isotrace layout writes it", "%w", err)
+	}
+	const again = "isotrace layout writes a new one"
+	for _, s := range Steps(p.Config) {
+		if !l.Allows(s.Name, signer) {
+			return fault.New(fault.Usage, again, "%s does not let the key %.8s carry out %s", provenance.LayoutFile, signer.KeyID(), s.Name)
+		}
+	}
+	return nil
+}
