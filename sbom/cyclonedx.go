@@ -20,8 +20,16 @@ func WriteCycloneDX(w io.Writer, d *Document) error {
 	if err != nil {
 		return err
 	}
-	err = render(w, "serialNumber", len(inv.components)<<12, func(w io.Writer) error {
-		return cdx.NewBOMEncoder(w, cdx.BOMFileFormatJSON).SetEscapeHTML(false).Encode(inv.cyclonedx())
+	bom, components := inv.cyclonedx(), inv.shipped()
+	err = render(w, func(w io.Writer, name string) error {
+		bom.SerialNumber = name
+		return encode(w, bom, lists{"components": func(yield func(any) bool) {
+			for _, c := range components {
+				if !yield(inv.cdxComponent(c)) {
+					return
+				}
+			}
+		}})
 	})
 	if err != nil {
 		return fmt.Errorf("CycloneDX: %w", err)
@@ -29,15 +37,11 @@ func WriteCycloneDX(w io.Writer, d *Document) error {
 	return nil
 }
 
+// cyclonedx is the document without its name and its components.
 func (inv *inventory) cyclonedx() *cdx.BOM {
-	var parts []cdx.Component
-	for _, c := range inv.shipped() {
-		parts = append(parts, *inv.cdxComponent(c))
-	}
 	bom := cdx.NewBOM()
-	bom.JSONSchema, bom.SpecVersion, bom.SerialNumber = schema16, cdx.SpecVersion1_6, unnamed
+	bom.JSONSchema, bom.SpecVersion = schema16, cdx.SpecVersion1_6
 	bom.Metadata = inv.cdxMetadata()
-	bom.Components = some(parts)
 	bom.ExternalReferences = inv.cdxReferences()
 	bom.Dependencies = some(inv.cdxDependencies(classTool, false))
 	bom.Compositions = some(inv.cdxCompositions())

@@ -2,9 +2,9 @@ package sbom
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"io"
+	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -20,10 +20,25 @@ func WriteSPDX(w io.Writer, d *Document) error {
 	if err != nil {
 		return err
 	}
-	err = render(w, "documentNamespace", len(inv.components)<<12, func(w io.Writer) error {
-		e := json.NewEncoder(w)
-		e.SetEscapeHTML(false)
-		return e.Encode(inv.spdx())
+	doc := inv.spdx()
+	parts := func(files bool) iter.Seq[any] {
+		return func(yield func(any) bool) {
+			for _, c := range inv.components {
+				switch {
+				case c.spdxFile() != files:
+				case files && !yield(inv.spdxFileOf(c)), !files && !yield(inv.spdxPackage(c)):
+					return
+				}
+			}
+		}
+	}
+	made := lists{"packages": parts(false)}
+	if slices.ContainsFunc(inv.components, (*component).spdxFile) {
+		made["files"] = parts(true)
+	}
+	err = render(w, func(w io.Writer, name string) error {
+		doc.DocumentNamespace = name
+		return encode(w, doc, made)
 	})
 	if err != nil {
 		return fmt.Errorf("SPDX: %w", err)
@@ -31,6 +46,7 @@ func WriteSPDX(w io.Writer, d *Document) error {
 	return nil
 }
 
+// spdx is the document without its name, its packages and its files.
 func (inv *inventory) spdx() *v2_3.Document {
 	d := inv.doc
 	creators := []common.Creator{{CreatorType: "Tool", Creator: "isotrace-" + d.Version}}
@@ -39,18 +55,11 @@ func (inv *inventory) spdx() *v2_3.Document {
 	}
 	doc := &v2_3.Document{
 		SPDXVersion: v2_3.Version, DataLicense: v2_3.DataLicense, SPDXIdentifier: "DOCUMENT",
-		DocumentNamespace: unnamed, DocumentName: d.Product.Name + "-" + d.Product.Version,
+		DocumentName: d.Product.Name + "-" + d.Product.Version,
 		CreationInfo: &v2_3.CreationInfo{Creators: creators, Created: d.Epoch.Time().Format(time.RFC3339)},
 	}
 	if why := line(d.Product.Unknown[FieldAuthor], maxLine); why != "" && len(creators) == 1 {
 		doc.CreationInfo.CreatorComment = ours + "unknown:" + string(FieldAuthor) + "=" + why
-	}
-	for _, c := range inv.components {
-		if c.spdxFile() {
-			doc.Files = append(doc.Files, inv.spdxFileOf(c))
-		} else {
-			doc.Packages = append(doc.Packages, inv.spdxPackage(c))
-		}
 	}
 	doc.OtherLicenses = inv.spdxLicences()
 	doc.Relationships = inv.spdxRelationships()

@@ -25,12 +25,13 @@ import (
 // traceAndSBOM are the stages that say where the files came from and what they are.
 var traceAndSBOM = []string{"contents", "debs", "trace", "catalogue", "sbom"}
 
-// manyFiles is a script of a project: 104,000 small files.
+// manyFiles is a script of a project: 104,000 files of some 4,000 sizes. (mksquashfs
+// compares each file with all others of its size.)
 const manyFiles = `#!/bin/sh
 set -e
 for d in $(seq 1000); do
 	mkdir -p /opt/many/$d
-	for f in $(seq 104); do echo $d $f >/opt/many/$d/$f; done
+	for f in $(seq 104); do printf "$d %$(((d * 104 + f) % 4000))d" $f >/opt/many/$d/$f; done
 done
 `
 

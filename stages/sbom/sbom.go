@@ -87,7 +87,7 @@ type Inputs struct {
 // the build.
 func Stage(in Inputs, p Params) stage.Stage {
 	return stage.Stage{
-		Name: "sbom", Version: 1, Params: p,
+		Name: "sbom", Version: 2, Params: p,
 		Takes: "catalogue, trace, root tree, the medium's tree, ISO", Gives: "bills of materials as CycloneDX and SPDX, licence facts",
 		Inputs: []stage.Input{
 			{Name: "catalogue", From: in.Catalogue}, {Name: "trace", From: in.Trace}, {Name: "root", From: in.Root},
