@@ -19,11 +19,10 @@ import (
 
 // The packages that isotrace itself needs, from the archives of each set.
 var (
-	// toolPackages run in the toolbox.
-	toolPackages = []string{
-		"apt", "base-files", "bash", "coreutils", "dosfstools", "dpkg", "e2fsprogs", "grub-common", "gzip", "libc-bin",
-		"mtools", "squashfs-tools", "tar", "xorriso", "xz-utils", "zstd",
-	}
+	// toolPackages run in the toolbox of a build.
+	toolPackages = []string{"dosfstools", "grub-common", "mtools", "squashfs-tools", "xorriso"}
+	// solverPackages choose packages, for a lock.
+	solverPackages = []string{"apt", "base-files", "coreutils", "dpkg", "libc-bin"}
 	// emulatorPackages run the image.
 	emulatorPackages = []string{"base-files", "bash", "coreutils", "libc-bin", "ovmf", "qemu-system-x86", "seabios"}
 	// bootPackages hold what firmware starts; nothing that they depend on is needed.
@@ -254,7 +253,11 @@ func (k *locking) tools(context.Context) error {
 		use   lockfile.Use
 		roots []string
 		what  string
-	}{{lockfile.UseBuild, toolPackages, "builds the image"}, {lockfile.UseEmulator, emulatorPackages, "runs the image for isotrace boot"}} {
+	}{
+		{lockfile.UseBuild, toolPackages, "builds the image"},
+		{lockfile.UseSolve, solverPackages, "chooses packages for isotrace lock"},
+		{lockfile.UseEmulator, emulatorPackages, "runs the image for isotrace boot"},
+	} {
 		chosen, err := archive.Closure(all, group.roots, k.lock.Architecture)
 		if err != nil {
 			return fmt.Errorf("tools set: %w", err)

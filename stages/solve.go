@@ -40,7 +40,7 @@ func (k *locking) solve(ctx context.Context) (err error) {
 		byDigest[all[i].SHA256] = &all[i]
 	}
 	solver := &solver{work: work, archives: archives, byDigest: byDigest, arch: k.lock.Architecture}
-	err = k.withTools(ctx, k.lock, lockfile.UseBuild, func(dir string) error {
+	err = k.withTools(ctx, k.lock, lockfile.UseSolve, func(dir string) error {
 		solver.toolbox = dir
 		return k.target(ctx, solver, origin)
 	})

@@ -112,6 +112,7 @@ const (
 	UseProof    Use = "proof"    // target: the .deb of a package that came with the base image; never installed
 	UseBoot     Use = "boot"     // boot: boots the image
 	UseBuild    Use = "build"    // tools: builds the image
+	UseSolve    Use = "solve"    // tools: chooses packages, for isotrace lock
 	UseEmulator Use = "emulator" // tools: runs it, for isotrace boot
 )
 

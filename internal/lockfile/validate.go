@@ -31,7 +31,7 @@ func (l *Lock) validate() error {
 			return fmt.Errorf("archive %s: keyring: %w", a.ID, err)
 		}
 	}
-	uses := map[string][]Use{"target": {UseBase, UseInstall, UseProof}, "boot": {UseBoot}, "tools": {UseBuild, UseEmulator}}
+	uses := map[string][]Use{"target": {UseBase, UseInstall, UseProof}, "boot": {UseBoot}, "tools": {UseBuild, UseSolve, UseEmulator}}
 	for _, set := range []struct {
 		name string
 		list []Package
