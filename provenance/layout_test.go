@@ -154,6 +154,58 @@ func TestForgedLayouts(t *testing.T) {
 	}
 }
 
+// TestShortIDs: two real keys whose ids begin with the same eight digits, found by
+// trying sixty thousand. Their links of one step would have one file name.
+func TestShortIDs(t *testing.T) {
+	o := LayoutOptions{Steps: sampleSteps(), Threshold: 2, Expires: time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC), Image: "x.iso"}
+	for _, name := range []string{"short-id-a.pub", "short-id-b.pub"} {
+		text, err := os.ReadFile(filepath.Join("testdata", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		k, err := ParsePublicKey(name, text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o.Functionaries = append(o.Functionaries, k)
+	}
+	l, err := NewLayout(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := newSigner(t).SignLayout(l); err == nil || !strings.Contains(err.Error(), "have the same short id") {
+		t.Errorf("%v", err)
+	}
+}
+
+// FuzzOpenLayout: what is opened has steps that somebody has to carry out.
+func FuzzOpenLayout(f *testing.F) {
+	owner, one := newSigner(f), newSigner(f)
+	l, err := NewLayout(LayoutOptions{Steps: sampleSteps(), Functionaries: []*PublicKey{one.Public()}, Threshold: 1, Image: "x.iso"})
+	if err != nil {
+		f.Fatal(err)
+	}
+	good, err := owner.SignLayout(l)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	f.Add(bytes.Replace(good, []byte(`"threshold": 1`), []byte(`"threshold": 0`), 1))
+	f.Add(bytes.ReplaceAll(good, []byte(`"DISALLOW"`), []byte(`"ALLOW"`)))
+	f.Add([]byte(`{"signed": {"_type": "layout", "steps": [{"expected_materials": [[]]}]}, "signatures": []}`))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		l, err := OpenLayout(text, nil)
+		if err != nil {
+			return
+		}
+		for _, s := range l.Steps {
+			if s.Threshold < 1 || len(s.PubKeys) < s.Threshold {
+				t.Errorf("step %s: threshold %d, %d keys", s.Name, s.Threshold, len(s.PubKeys))
+			}
+		}
+	})
+}
+
 func unsigned(t *testing.T, metablock []byte) []byte {
 	t.Helper()
 	var m map[string]json.RawMessage
