@@ -189,6 +189,9 @@ func (v *verification) checkLayout(context.Context) (string, []Problem, error) {
 	return what, problems, nil
 }
 
+// nobodyOwns tells that there is no layout, or nobody said whose it must be.
+func (v *verification) nobodyOwns() bool { return v.layout == nil || v.layout.Owner == nil }
+
 // ownerID is the id of the key that signed the layout, or is said to have.
 func (v *verification) ownerID() string {
 	if v.layout.Owner != nil {

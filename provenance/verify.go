@@ -30,8 +30,11 @@ func (p Problem) String() string { return p.File + ": " + p.Detail }
 type Check struct {
 	Rule string `json:"rule"`
 	// What was found to hold, in words, where nothing is amiss.
-	What     string    `json:"what"`
-	Problems []Problem `json:"problems,omitempty"`
+	What string `json:"what"`
+	// CannotTell says that nothing is amiss but that the rule was not proved either:
+	// What has the reason.
+	CannotTell bool      `json:"cannot-tell,omitempty"`
+	Problems   []Problem `json:"problems,omitempty"`
 }
 
 // OK tells whether the rule holds.
@@ -119,6 +122,17 @@ type Result struct {
 	Held []artifact.Digest `json:"-"`
 }
 
+// Proved counts the rules that were found to hold.
+func (r Result) Proved() int {
+	n := 0
+	for _, c := range r.Checks {
+		if c.OK() && !c.CannotTell {
+			n++
+		}
+	}
+	return n
+}
+
 // Failed returns the checks that do not hold.
 func (r Result) Failed() []Check {
 	return slices.DeleteFunc(slices.Clone(r.Checks), Check.OK)
@@ -167,6 +181,7 @@ func (v *verification) checkAll(ctx context.Context) ([]Check, error) {
 		if c.What, c.Problems, err = rules[i].check(v, ctx); err != nil {
 			return fmt.Errorf("check %s: %w", c.Rule, err)
 		}
+		c.CannotTell = c.OK() && rules[i].cannotTell != nil && rules[i].cannotTell(v)
 		mu.Lock()
 		defer mu.Unlock()
 		done[i] = true
@@ -199,18 +214,20 @@ var rules = []struct {
 	about  string
 	check  func(*verification, context.Context) (string, []Problem, error)
 	beside bool
+	// cannotTell says of a check without problems that it proves nothing.
+	cannotTell func(*verification) bool
 }{
-	{"evidence", "SHA256SUMS is signed and lists exactly what is there", (*verification).evidence, false},
-	{"links", "every link is signed by the builder, or by whom the layout allows", (*verification).checkLinks, false},
-	{"layout", "the steps are those of the owner's layout, done by whom and with what it allows", (*verification).checkLayout, false},
-	{"chain", "what a stage took is what another one gave or the project holds", (*verification).chain, false},
-	{"lock", "the lock belongs to the config, and nothing but the lock was fetched", (*verification).checkLock, false},
-	{"archives", "every package stands in an index that an archive's key signed", (*verification).archives, true},
-	{"image", "the image is the one that the last stage gave", (*verification).checkImage, false},
-	{"medium", "the image's files and EFI system partition are those recorded, byte for byte", (*verification).medium, false},
-	{"checksums", "the image's md5sum.txt lists its files as they are", (*verification).checksums, false},
-	{"squashfs", "the squashfs holds the recorded root tree", (*verification).checkSquashfs, false},
-	{"trace", "every file of the image has an origin, and every origin a locked package, a stage or a file of the project", (*verification).checkTrace, false},
+	{"evidence", "SHA256SUMS is signed and lists exactly what is there", (*verification).evidence, false, nil},
+	{"links", "every link is signed by the builder, or by whom the layout allows", (*verification).checkLinks, false, nil},
+	{"layout", "the steps are those of the owner's layout, done by whom and with what it allows", (*verification).checkLayout, false, (*verification).nobodyOwns},
+	{"chain", "what a stage took is what another one gave or the project holds", (*verification).chain, false, nil},
+	{"lock", "the lock belongs to the config, and nothing but the lock was fetched", (*verification).checkLock, false, nil},
+	{"archives", "every package stands in an index that an archive's key signed", (*verification).archives, true, nil},
+	{"image", "the image is the one that the last stage gave", (*verification).checkImage, false, nil},
+	{"medium", "the image's files and EFI system partition are those recorded, byte for byte", (*verification).medium, false, nil},
+	{"checksums", "the image's md5sum.txt lists its files as they are", (*verification).checksums, false, nil},
+	{"squashfs", "the squashfs holds the recorded root tree", (*verification).checkSquashfs, false, nil},
+	{"trace", "every file of the image has an origin, and every origin a locked package, a stage or a file of the project", (*verification).checkTrace, false, nil},
 }
 
 // Rules returns the names of the checks and what each says.

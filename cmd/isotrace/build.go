@@ -87,7 +87,7 @@ func (a *app) build(ctx context.Context, out, key string) (err error) {
 		return err
 	}
 	return a.result(b, func(w io.Writer) error {
-		_, err := fmt.Fprintf(w, "%s  %s  %s\nverified: %d checks hold; records signed by %.8s\n", b.ISO, bytesText(b.Size), "sha256:"+b.Digest, len(b.Checks.Checks), signer.Public().KeyID())
+		_, err := fmt.Fprintf(w, "%s  %s  %s\nverified: %d checks hold; records signed by %.8s\n", b.ISO, bytesText(b.Size), "sha256:"+b.Digest, b.Checks.Proved(), signer.Public().KeyID())
 		return err
 	})
 }

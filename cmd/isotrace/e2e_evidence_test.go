@@ -53,6 +53,10 @@ func TestInTotoVerify(t *testing.T) {
 		!strings.Contains(out, "steps, each as the layout of ") || strings.Contains(out, "note ") {
 		t.Errorf("verify: exit status %d\n%s", code, out)
 	}
+	if out, code := p.run("verify", p.out(), "--key", filepath.Join(p.dir, "keys", "builder.pub")); code != 0 ||
+		!strings.Contains(out, "?     layout ") || !strings.Contains(out, "name it with --owner-key") {
+		t.Errorf("verify without the owner's key: exit status %d\n%s", code, out)
+	}
 	if out, code := p.run("verify", p.out(), "--owner-key", filepath.Join(p.dir, "keys", "builder.pub")); code != 3 ||
 		!strings.Contains(out, "FAIL  layout     layout.json: layout: is not signed by the owner's key") {
 		t.Errorf("verify with another owner's key: exit status %d\n%s", code, out)

@@ -47,7 +47,7 @@ func (a *app) exit(err error) int {
 }
 
 func oneLine(s string) string {
-	return strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
+	return strings.Join(strings.FieldsFunc(printable(strings.ReplaceAll(s, "\r", "\n")), func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
 }
 
 // now is the only clock: it decides whether a Release file has expired, and
@@ -57,7 +57,7 @@ func now() time.Time { return time.Now() }
 // result writes a command's result: as JSON, or by text.
 func (a *app) result(v any, text func(io.Writer) error) error {
 	if !a.json {
-		return text(os.Stdout)
+		return writePrintable(os.Stdout, text)
 	}
 	b, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {

@@ -31,7 +31,7 @@ func (a *app) verifyCommand() *cobra.Command {
 }
 
 func verifyHelp() string {
-	text := "Checks what isotrace build wrote into DIR. It needs no network, no root and no\nother tool. Without --key or --owner-key the key in the evidence is taken: that proves\nthat image and evidence belong together, not who made them.\n\nThe checks:\n"
+	text := "Checks what isotrace build wrote into DIR. It needs no network, no root and no\nother tool. Without --key or --owner-key the key in the evidence is taken: that proves\nthat image and evidence belong together, not who made them. A check that can be\nneither proved nor refuted is marked with a question mark.\n\nThe checks:\n"
 	names, about := provenance.Rules()
 	for i := range names {
 		text += fmt.Sprintf("  %-10s %s\n", names[i], about[i])
@@ -77,11 +77,16 @@ func (a *app) verify(ctx context.Context, dir, keyFile, ownerFile string) error 
 }
 
 func writeCheck(w io.Writer, c provenance.Check) {
+	c.What = printable(c.What)
 	if c.OK() {
-		fmt.Fprintf(w, "ok    %-10s %s\n", c.Rule, c.What)
+		state := "ok"
+		if c.CannotTell {
+			state = "?"
+		}
+		fmt.Fprintf(w, "%-5s %-10s %s\n", state, c.Rule, c.What)
 		return
 	}
 	for _, p := range c.Problems {
-		fmt.Fprintf(w, "FAIL  %-10s %s\n", c.Rule, p)
+		fmt.Fprintf(w, "FAIL  %-10s %s\n", c.Rule, printable(p.String()))
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -46,7 +47,7 @@ func WritePart(w io.Writer, name string, origins []Origin) (Part, error) {
 		lines := json.NewEncoder(&text)
 		lines.SetEscapeHTML(false)
 		for i := range chunk {
-			if err := lines.Encode(&chunk[i]); err != nil {
+			if err := lines.Encode(chunk[i].withRaw()); err != nil {
 				return part, fmt.Errorf("%s: %w", chunk[i].Path, err)
 			}
 		}
@@ -54,10 +55,72 @@ func WritePart(w io.Writer, name string, origins []Origin) (Part, error) {
 		if _, err := w.Write(frame); err != nil {
 			return part, err
 		}
-		part.Frames = append(part.Frames, Frame{First: chunk[0].Path, Offset: offset, Size: int64(len(frame)), Plain: int64(text.Len())})
+		part.Frames = append(part.Frames, Frame{First: chunk[0].Path, RawFirst: raw(chunk[0].Path), Offset: offset, Size: int64(len(frame)), Plain: int64(text.Len())})
 		offset += int64(len(frame))
 	}
 	return part, nil
+}
+
+// raw returns the bytes of a text that is no UTF-8; else nil.
+func raw(s string) []byte {
+	if utf8.ValidString(s) {
+		return nil
+	}
+	return []byte(s)
+}
+
+// withRaw is an origin as it stands in a file.
+func (o Origin) withRaw() *Origin {
+	if r := (Raw{raw(o.Path), raw(o.Target), raw(o.Of)}); r.Path != nil || r.Target != nil || r.Of != nil {
+		o.Raw = &r
+	}
+	return &o
+}
+
+// fromRaw takes the texts back that a file has as bytes.
+func (o *Origin) fromRaw() error {
+	if o.Raw == nil {
+		return nil
+	}
+	for _, f := range []struct {
+		text *string
+		raw  []byte
+	}{{&o.Path, o.Raw.Path}, {&o.Target, o.Raw.Target}, {&o.Of, o.Raw.Of}} {
+		if err := takeRaw(f.text, f.raw); err != nil {
+			return err
+		}
+	}
+	o.Raw = nil
+	return nil
+}
+
+// fromRaw does the same in the head.
+func (h *Head) fromRaw() error {
+	for _, p := range h.Parts {
+		for i := range p.Frames {
+			if err := takeRaw(&p.Frames[i].First, p.Frames[i].RawFirst); err != nil {
+				return err
+			}
+		}
+	}
+	for i := range h.Removed {
+		if err := takeRaw(&h.Removed[i].Path, h.Removed[i].RawPath); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// takeRaw puts bytes in the place of their text, which must be what is left of them.
+func takeRaw(text *string, b []byte) error {
+	if b == nil {
+		return nil
+	}
+	if utf8.Valid(b) || string([]rune(string(b))) != *text {
+		return fmt.Errorf("%s: its bytes are those of another text", *text)
+	}
+	*text = string(b)
+	return nil
 }
 
 func count(origins []Origin) []Count {
@@ -112,6 +175,9 @@ func Open(open func(name string) (File, error)) (_ *Trace, err error) {
 	dec.DisallowUnknownFields()
 	t := &Trace{open: open}
 	if err := dec.Decode(&t.Head); err != nil {
+		return nil, fmt.Errorf("%s: %w", HeadFile, err)
+	}
+	if err := t.fromRaw(); err != nil {
 		return nil, fmt.Errorf("%s: %w", HeadFile, err)
 	}
 	return t, t.check()
@@ -270,7 +336,7 @@ func (t *Trace) frames(p Part, frames []Frame, has []byte, visit func(Origin) bo
 			if err := json.Unmarshal(line, &o); err != nil {
 				return fmt.Errorf("%s%s: %w", p.Name, Suffix, err)
 			}
-			if err := t.checkOrigin(&o); err != nil {
+			if err := errors.Join(o.fromRaw(), t.checkOrigin(&o)); err != nil {
 				return fmt.Errorf("%s%s: %w", p.Name, Suffix, err)
 			}
 			if !visit(o) {

@@ -42,6 +42,7 @@ var Parts = []string{PartRoot, PartInitrd, PartBIOS, PartEFI, PartESP, PartMediu
 type Origin struct {
 	Path string        `json:"path"`
 	Type roottree.Type `json:"type"`
+	Raw  *Raw          `json:"raw,omitempty"` // in a file alone
 	// SHA256 and Size are those of a regular file, Target is that of a link.
 	SHA256 artifact.Digest `json:"sha256,omitempty"`
 	Size   int64           `json:"size,omitempty"`
@@ -59,6 +60,13 @@ type Origin struct {
 	Of string `json:"of,omitempty"`
 	// Allowed is the config's reason for a file that nothing explains.
 	Allowed string `json:"allowed,omitempty"`
+}
+
+// Raw are the texts of an origin that are no UTF-8, which JSON cannot hold.
+type Raw struct {
+	Path   []byte `json:"path,omitempty"`
+	Target []byte `json:"target,omitempty"`
+	Of     []byte `json:"of,omitempty"`
 }
 
 // Was is a file as its package or the base image has it, where that differs.
@@ -174,6 +182,7 @@ type Requirement struct {
 // Removed is a file that a package has and the image has not.
 type Removed struct {
 	Path    string `json:"path"`
+	RawPath []byte `json:"raw-path,omitempty"`
 	Package int    `json:"package"`
 	By      *int   `json:"by,omitempty"`
 }
@@ -197,8 +206,9 @@ type Count struct {
 
 // Frame is one zstd frame of a part's file.
 type Frame struct {
-	First  string `json:"first"` // path of its first line
-	Offset int64  `json:"offset"`
-	Size   int64  `json:"size"`  // compressed
-	Plain  int64  `json:"plain"` // uncompressed
+	First    string `json:"first"` // path of its first line
+	RawFirst []byte `json:"raw-first,omitempty"`
+	Offset   int64  `json:"offset"`
+	Size     int64  `json:"size"`  // compressed
+	Plain    int64  `json:"plain"` // uncompressed
 }

@@ -289,6 +289,46 @@ func (m memory) open(name string) (File, error) {
 	}{bytes.NewReader(b), io.NopCloser(nil)}, nil
 }
 
+// TestNoUTF8: a path, a target and what it is a copy of come back byte by byte, and
+// the order of frames is that of the bytes.
+func TestNoUTF8(t *testing.T) {
+	origins := []Origin{{Path: "caf\xe9", Type: roottree.Link, Target: "na\xefve", Of: "root:\xff", Kind: Archive}}
+	for i := range linesInFrame * 2 {
+		origins = append(origins, Origin{Path: fmt.Sprintf("caf\xea%04d", i), Type: roottree.File, Kind: Stage})
+	}
+	files := memory{}
+	var part bytes.Buffer
+	p, err := WritePart(&part, PartRoot, origins)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files[PartRoot+Suffix] = part.Bytes()
+	head := Head{Format: Format, Parts: []Part{p}, Removed: []Removed{{Path: "caf\xe8", RawPath: raw("caf\xe8")}}, Packages: []Package{{Name: "x"}}}
+	if files[HeadFile], err = head.Encode(); err != nil {
+		t.Fatal(err)
+	}
+	trace, err := Open(files.open)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o, ok, err := trace.Lookup(PartRoot, "caf\xe9"); err != nil || !ok || o.Target != "na\xefve" || o.Of != "root:\xff" || o.Raw != nil {
+		t.Errorf("%+v, %t, %v", o, ok, err)
+	}
+	if o, ok, err := trace.Lookup(PartRoot, "caf\xea1000"); err != nil || !ok || o.Kind != Stage {
+		t.Errorf("%+v, %t, %v", o, ok, err)
+	}
+	if _, ok, err := trace.Lookup(PartRoot, "caf\ufffd"); err != nil || ok {
+		t.Errorf("the text without its bytes was found: %v", err)
+	}
+	if trace.Removed[0].Path != "caf\xe8" {
+		t.Errorf("removed: %q", trace.Removed[0].Path)
+	}
+	files[HeadFile] = bytes.Replace(files[HeadFile], []byte(`"caf\ufffd","raw-path"`), []byte(`"other","raw-path"`), 1)
+	if _, err := Open(files.open); err == nil || !strings.Contains(err.Error(), "another text") {
+		t.Errorf("bytes of another text: %v", err)
+	}
+}
+
 func TestStore(t *testing.T) {
 	var origins []Origin
 	for i := range 5000 {
