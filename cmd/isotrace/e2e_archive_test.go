@@ -83,15 +83,7 @@ func readLock(t *testing.T, p *project) *lockfile.Lock {
 // and a source package for each.
 func addPackages(t *testing.T, repo *archivetest.Repo, l *lockfile.Lock) {
 	t.Helper()
-	store, err := artifact.OpenStore(e2e.store)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := store.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	store := sharedStore(t)
 	packages := map[artifact.Digest]bool{}
 	sources := map[string]bool{}
 	for _, p := range slices.Concat(l.Target, l.Boot, l.Tools) {

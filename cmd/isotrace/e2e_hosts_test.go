@@ -322,15 +322,7 @@ func TestOrdinaryUser(t *testing.T) {
 // unpackDebian unpacks packages of a suite of Debian, and what they need, into a folder.
 func unpackDebian(t *testing.T, dir, suiteName string, names ...string) {
 	t.Helper()
-	store, err := artifact.OpenStore(e2e.store)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := store.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	store := sharedStore(t)
 	sources, err := archive.ReadSources("/")
 	if err != nil {
 		t.Fatal(err)

@@ -132,6 +132,21 @@ func rescue(t *testing.T) *project {
 	return e2e.built
 }
 
+// sharedStore opens the store of all tests, until the test ends.
+func sharedStore(t *testing.T) *artifact.Store {
+	t.Helper()
+	store, err := artifact.OpenStore(e2e.store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := store.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return store
+}
+
 func digestOf(t *testing.T, file string) artifact.Digest {
 	t.Helper()
 	d, _, err := artifact.HashFile(file)
