@@ -104,8 +104,9 @@ func Pipeline(c *config.Config, l *lockfile.Lock, m *Materials, fetcher fetch.Fe
 		Tree: tree, ESP: parts.File(bootparts.ESP), MBR: parts.File(bootparts.MBR), BIOSImage: livetree.BIOSImage,
 	}, iso.Params{File: provenance.ImageName(c), Volume: iso.Volume(c.Name, c.Release)})).File(provenance.ImageName(c))
 
+	known := g.Add(catalogue.Stage(root, facts, catalogue.Params{Expect: l.Installed()})).File(catalogue.Output)
 	traced := g.Add(trace.Stage(trace.Inputs{
-		Root: root, Boot: boot, Lists: lists, System: boots.File(kernel.Facts), Initrd: boots.File(kernel.Initrd), Program: kernel.Program,
+		Root: root, Boot: boot, Lists: lists, Catalogue: known, System: boots.File(kernel.Facts), Initrd: boots.File(kernel.Initrd), Program: kernel.Program,
 		BIOS: parts.File(bootparts.BIOS), EFI: parts.File(bootparts.EFI), ESP: parts.File(bootparts.ESP), MBR: parts.File(bootparts.MBR), Medium: tree,
 		Turns: []trace.Turn{
 			{Stage: "sanitise", Changes: sanitised.File(sanitise.Changes)}, {Stage: "customise", Changes: customised.File(customise.Changes)},
@@ -114,7 +115,6 @@ func Pipeline(c *config.Config, l *lockfile.Lock, m *Materials, fetcher fetch.Fe
 		Products: append([]stage.File{squash, parts.File(bootparts.BIOS), parts.File(bootparts.EFI)}, slices.Collect(maps.Values(live.Manifests))...),
 	}, traceParams(c, l, m))).Set(trace.Output)
 
-	known := g.Add(catalogue.Stage(root, facts, catalogue.Params{Expect: l.Installed()})).File(catalogue.Output)
 	bills := g.Add(sbom.Stage(sbom.Inputs{
 		Catalogue: known, Trace: traced, Root: root, Medium: tree, ESP: parts.File(bootparts.ESP), ISO: image,
 	}, sbomParams(c, l))).Set(sbom.Output)

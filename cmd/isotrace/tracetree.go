@@ -153,6 +153,9 @@ func packageTree(c *provenance.PackageChain) *node {
 	if c.Why != "" {
 		n.add(&node{text: "why: " + c.Why})
 	}
+	if c.Licence != "" {
+		n.add(&node{text: "licence: " + c.Licence + ", by its copyright file"})
+	}
 	switch {
 	case len(c.SourceFiles) > 0:
 		source := &node{text: fmt.Sprintf("source %s %s, %d files", c.Source, c.SourceVersion, len(c.SourceFiles))}

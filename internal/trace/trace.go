@@ -105,6 +105,8 @@ type Package struct {
 	Path    string          `json:"path,omitempty"`
 	Size    int64           `json:"size,omitempty"`
 	SHA256  artifact.Digest `json:"sha256,omitempty"`
+	// Licence is the SPDX expression of its copyright file, or NOASSERTION.
+	Licence string `json:"licence,omitempty"`
 	// Why it is there, as in the lock.
 	Why string `json:"why,omitempty"`
 	// Needs are the packages that it really depends on, by index.

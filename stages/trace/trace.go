@@ -23,6 +23,7 @@ import (
 	"github.com/isotrace/isotrace/internal/roottree"
 	"github.com/isotrace/isotrace/internal/stage"
 	"github.com/isotrace/isotrace/internal/trace"
+	"github.com/isotrace/isotrace/sbom"
 )
 
 // Output is the set of the trace's files.
@@ -80,6 +81,8 @@ type Inputs struct {
 	// BIOS, EFI, ESP and MBR are boot parts; Medium is the tree of the ISO.
 	BIOS, EFI, ESP, MBR stage.File
 	Medium              stage.Set
+	// Catalogue has the packages' licences.
+	Catalogue stage.File
 	// Products are what stages made that stands on the medium as it is.
 	Products []stage.File
 }
@@ -89,10 +92,11 @@ type Inputs struct {
 func Stage(in Inputs, p Params) stage.Stage {
 	s := stage.Stage{
 		Name: "trace", Version: 2, Params: p,
-		Takes: "root tree, who changed what, what each .deb installs, boot parts, the medium's tree", Gives: "the origin of every file",
+		Takes: "root tree, who changed what, what each .deb installs, licences, boot parts, the medium's tree", Gives: "the origin of every file",
 		Inputs: []stage.Input{
 			{Name: "root", From: in.Root}, {Name: "boot", From: in.Boot}, {Name: "lists", From: in.Lists}, {Name: "system", From: in.System}, {Name: "initrd", From: in.Initrd},
 			{Name: "bios", From: in.BIOS}, {Name: "efi", From: in.EFI}, {Name: "esp", From: in.ESP}, {Name: "mbr", From: in.MBR}, {Name: "medium", From: in.Medium},
+			{Name: "catalogue", From: in.Catalogue},
 		},
 		Outputs: []stage.Output{{Name: Output, Kind: stage.KindSet}},
 	}
@@ -140,9 +144,14 @@ func (r *run) all(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, root.Close()) }()
+	licences, err := r.licences()
+	if err != nil {
+		return err
+	}
 	packages := make([]trace.Package, len(r.params.Packages))
 	for i, p := range r.params.Packages {
 		packages[i] = p.Package
+		packages[i].Licence = licences[p.Set+"/"+p.ID()]
 	}
 	r.tracer = trace.NewTracer(r.params.Name, r.params.Release, r.params.Archives, packages)
 	r.tracer.Head.Requirements = append(r.tracer.Head.Requirements, r.params.Requirements...)
@@ -165,6 +174,24 @@ func (r *run) all(ctx context.Context) (err error) {
 		_, err := w.Write(text)
 		return err
 	})
+}
+
+// licences are what the copyright files of the packages declare, by SET/ID.
+func (r *run) licences() (_ map[string]string, err error) {
+	f, err := os.Open(r.work.File("catalogue"))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	c, err := sbom.ReadCatalogue(f)
+	if err != nil {
+		return nil, err
+	}
+	licences := make(map[string]string, len(c.Packages))
+	for i := range c.Packages {
+		licences[c.Packages[i].ID()] = c.Packages[i].Licence.Declared
+	}
+	return licences, nil
 }
 
 // root traces the root tree.
