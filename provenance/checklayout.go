@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/in-toto/in-toto-golang/in_toto"
@@ -125,6 +126,28 @@ func (l *Layout) step(name string) (in_toto.Step, bool) {
 func (l *Layout) Allows(step string, key *PublicKey) bool {
 	s, _ := l.step(step)
 	return slices.Contains(s.PubKeys, key.KeyID())
+}
+
+// Lacks names what a stage takes or gives for which its step has no rule, as one that
+// was added to the pipeline after the layout was signed; "" where all is there.
+func (l *Layout) Lacks(s Step) string {
+	step, _ := l.step(s.Name)
+	covers := func(rules [][]string, kind, maker, pattern string) bool {
+		return slices.ContainsFunc(rules, func(r []string) bool {
+			return len(r) > 1 && (strings.EqualFold(r[0], kind) || strings.EqualFold(r[0], "ALLOW")) && (r[1] == pattern || r[1] == maker+"/*" || r[1] == "*")
+		})
+	}
+	for _, t := range s.Takes {
+		if !covers(step.ExpectedMaterials, "MATCH", t.Step, t.Pattern) {
+			return t.Pattern
+		}
+	}
+	for _, pattern := range s.Gives {
+		if !covers(step.ExpectedProducts, "CREATE", s.Name, pattern) {
+			return pattern
+		}
+	}
+	return ""
 }
 
 // signer finds the key that may carry out a step, by the short id in a link's name.

@@ -56,6 +56,16 @@ func TestLayoutRoundTrip(t *testing.T) {
 	if !have.Allows("iso", two.Public()) || have.Allows("iso", owner.Public()) || have.Allows("other", one.Public()) || have.Steps[2].Threshold != 2 || have.Steps[0].Threshold != 1 {
 		t.Errorf("%+v", have.Steps)
 	}
+	for _, s := range sampleSteps() {
+		if what := have.Lacks(s); what != "" {
+			t.Errorf("step %s lacks %s", s.Name, what)
+		}
+	}
+	more := sampleSteps()[2]
+	more.Takes = append(more.Takes, Taken{"fetch", "fetch/tools/*"})
+	if what := have.Lacks(more); what != "fetch/tools/*" {
+		t.Errorf("a step that takes more lacks %q", what)
+	}
 	// in-toto's own reader takes it too.
 	file := filepath.Join(t.TempDir(), LayoutFile)
 	if err := os.WriteFile(file, text, 0o600); err != nil {

@@ -61,6 +61,9 @@ func (p *Project) CheckLayout(signer *provenance.PublicKey) error {
 		if !l.Allows(s.Name, signer) {
 			return fault.New(fault.Usage, again, "%s does not let the key %.8s carry out %s", provenance.LayoutFile, signer.KeyID(), s.Name)
 		}
+		if what := l.Lacks(s); what != "" {
+			return fault.New(fault.Usage, again, "%s is for another pipeline: it has no rule for %s in step %s", provenance.LayoutFile, what, s.Name)
+		}
 	}
 	return nil
 }
