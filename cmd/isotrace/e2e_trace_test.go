@@ -281,7 +281,7 @@ func TestTraceOfRescue(t *testing.T) {
 		args []string
 		says []string
 	}{
-		{[]string{"/usr/bin/ls"}, []string{"origin: archive", "package coreutils:amd64=", "licence: GPL-3", "dists/trixie/main/binary-amd64/Packages.xz of debian/trixie", "signed by "}},
+		{[]string{"/usr/bin/ls"}, []string{"origin: archive", "package coreutils:amd64=", "licence: ", "GPL-3.0-or-later", "dists/trixie/main/binary-amd64/Packages.xz of debian/trixie", "signed by "}},
 		{[]string{"/bin/sh"}, []string{"/usr/bin/sh  link to dash  origin: archive"}},
 		{[]string{"/etc/issue"}, []string{"origin: overlay", "put there by overlay project/files/etc/issue", "requirement RSC-4", "before: sha256:"}},
 		{[]string{"/etc/machine-id"}, []string{"origin: modified", "changed by pass machine-id", "written before by"}},
