@@ -205,7 +205,7 @@ func explain(words string) error {
 	}
 	var said []string
 	for line := range strings.Lines(words) {
-		if line = strings.TrimSpace(line); line != "" {
+		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "W: ") {
 			said = append(said, line)
 		}
 	}

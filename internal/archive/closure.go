@@ -2,6 +2,7 @@ package archive
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 
@@ -200,70 +201,24 @@ func (c *closure) missing(alts Alternatives, by string) error {
 		}
 	}
 	hint := "check the name, and that the component it is in is among the archive's components"
-	if near := c.nearest(alts[0].Name); len(near) > 0 {
+	if near := Nearest(alts[0].Name, c.names()); len(near) > 0 {
 		hint = "names that are near: " + strings.Join(near, ", ")
 	}
 	return fault.New(fault.Usage, hint, "%s %s, which no package of the archives satisfies", who, alts)
 }
 
-// nearest returns up to three names that differ little, the nearest first.
-func (c *closure) nearest(name string) []string {
-	type near struct {
-		name     string
-		distance int
-	}
-	limit := max(1, len(name)/3)
-	var all []near
-	consider := func(have string) {
-		d := editDistance(name, have, limit)
-		if len(name) >= 4 && strings.HasPrefix(have, name) {
-			d = min(d, limit)
-		}
-		if d <= limit {
-			all = append(all, near{have, d})
-		}
-	}
-	for have := range c.byName {
-		consider(have)
-	}
-	for have := range c.providers {
-		if _, ok := c.byName[have]; !ok {
-			consider(have)
-		}
-	}
-	slices.SortFunc(all, func(a, b near) int {
-		if a.distance != b.distance {
-			return a.distance - b.distance
-		}
-		return strings.Compare(a.name, b.name)
-	})
-	var names []string
-	for _, n := range all[:min(3, len(all))] {
-		names = append(names, n.name)
-	}
-	return names
-}
-
-// editDistance is that of Levenshtein, or more than limit where it would be.
-func editDistance(a, b string, limit int) int {
-	if len(a)-len(b) > limit || len(b)-len(a) > limit {
-		return limit + 1
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := 1; i <= len(a); i++ {
-		diagonal := row[0]
-		row[0] = i
-		for j := 1; j <= len(b); j++ {
-			cost := diagonal
-			if a[i-1] != b[j-1] {
-				cost++
+// names are those of all packages and of what they provide.
+func (c *closure) names() iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for name := range c.byName {
+			if !yield(name) {
+				return
 			}
-			diagonal = row[j]
-			row[j] = min(cost, row[j]+1, row[j-1]+1)
+		}
+		for name := range c.providers {
+			if _, ok := c.byName[name]; !ok && !yield(name) {
+				return
+			}
 		}
 	}
-	return row[len(b)]
 }

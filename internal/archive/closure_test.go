@@ -131,14 +131,3 @@ func TestClosure(t *testing.T) {
 		})
 	}
 }
-
-func TestEditDistance(t *testing.T) {
-	for _, c := range []struct {
-		a, b string
-		want int
-	}{{"", "", 0}, {"a", "", 1}, {"kitten", "sitting", 3}, {"xorriso", "xoriso", 1}, {"flaw", "lawn", 2}} {
-		if got := editDistance(c.a, c.b, 10); got != c.want {
-			t.Errorf("%s and %s: %d, want %d", c.a, c.b, got, c.want)
-		}
-	}
-}

@@ -47,10 +47,13 @@ const maxPackages = 2_000_000
 // must have what a fetch needs: name, version, architecture, path, size and
 // SHA-256.
 func ParsePackages(r io.Reader, name string) ([]Package, error) {
+	return parsePackages(r, name, func(*Package) bool { return true })
+}
+
+func parsePackages(r io.Reader, name string, keep func(*Package) bool) ([]Package, error) {
 	rd := deb822.NewReaderLimits(r, name, deb822.Limits{Stanza: 8 << 20})
-	var p packagesParser
-	p.same = map[string]string{}
-	for {
+	p := packagesParser{same: map[string]string{}, keep: keep}
+	for n := 0; ; n++ {
 		s, err := rd.Next()
 		if err == io.EOF {
 			return p.all, nil
@@ -58,7 +61,7 @@ func ParsePackages(r io.Reader, name string) ([]Package, error) {
 		if err != nil {
 			return nil, err
 		}
-		if len(p.all) == maxPackages {
+		if n == maxPackages {
 			return nil, fmt.Errorf("%s: more than %d packages", name, maxPackages)
 		}
 		if err := p.add(s); err != nil {
@@ -71,6 +74,7 @@ type packagesParser struct {
 	all  []Package
 	buf  []byte
 	same map[string]string // texts that many packages share
+	keep func(*Package) bool
 }
 
 // add copies the stanza's fields in one allocation: the strings of a package
@@ -129,7 +133,9 @@ fields:
 		return err
 	}
 	pkg.Essential = essential == "yes"
-	p.all = append(p.all, pkg)
+	if p.keep(&pkg) {
+		p.all = append(p.all, pkg)
+	}
 	return nil
 }
 
@@ -225,13 +231,13 @@ func parseSize(s string) (int64, error) {
 }
 
 // ReadPackages reads the text of a Packages index, compressed as its path's
-// ending says.
-func ReadPackages(path string, text []byte) ([]Package, error) {
+// ending says, and returns those packages that keep wants.
+func ReadPackages(path string, text []byte, keep func(*Package) bool) ([]Package, error) {
 	r, err := indexText(path, text)
 	if err != nil {
 		return nil, err
 	}
-	return ParsePackages(r, path)
+	return parsePackages(r, path, keep)
 }
 
 // indexText decompresses an index, as its path's ending says.

@@ -56,8 +56,24 @@ type Image struct {
 	// Config and Layers, as the manifest names them.
 	Config Blob   `yaml:"config"`
 	Layers []Blob `yaml:"layers"`
+	// Index that named the image, where one did, and Provenance what its builder said
+	// there of how it was built: in-toto Statements.
+	Index      *Blob  `yaml:"index,omitempty"`
+	Provenance []Blob `yaml:"provenance,omitempty"`
+	// Signature is there where the config names a key.
+	Signature *ImageSignature `yaml:"signature,omitempty"`
 	// Packages that dpkg has in the image, as NAME:ARCH=VERSION.
 	Packages []string `yaml:"packages"`
+}
+
+// ImageSignature is cosign's, of an image or of the index that names it.
+type ImageSignature struct {
+	// Payload is what was signed: a digest and a reference as JSON ("simple signing").
+	Payload Blob `yaml:"payload"`
+	// Value is the signature of the payload, base64.
+	Value string `yaml:"value"`
+	// Key is the file of the signer's public key; its path is the project's.
+	Key artifact.Ref `yaml:"key"`
 }
 
 // Blob is a part of an image.

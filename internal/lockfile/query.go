@@ -33,9 +33,18 @@ func (a Archive) Files() []artifact.Ref {
 // Is tells whether the package has the use.
 func (p Package) Is(u Use) bool { return slices.Contains(p.For, u) }
 
-// Blobs are the parts of the image: its manifest, its config and its layers.
+// Blobs are the parts of the image: its manifest, its config and its layers, and what
+// there is to prove where it came from.
 func (i *Image) Blobs() []Blob {
-	return append([]Blob{i.Manifest, i.Config}, i.Layers...)
+	blobs := append([]Blob{i.Manifest, i.Config}, i.Layers...)
+	if i.Index != nil {
+		blobs = append(blobs, *i.Index)
+	}
+	blobs = append(blobs, i.Provenance...)
+	if i.Signature != nil {
+		blobs = append(blobs, i.Signature.Payload)
+	}
+	return blobs
 }
 
 // Installed are the packages of the finished root tree, as NAME:ARCH=VERSION,

@@ -51,6 +51,11 @@ func (l *Lock) validate() error {
 				return fmt.Errorf("image: %w", err)
 			}
 		}
+		if s := l.Image.Signature; s != nil {
+			if err := s.Key.Digest.Validate(); err != nil {
+				return fmt.Errorf("image: signature: %w", err)
+			}
+		}
 		for _, id := range l.Image.Packages {
 			if err := ValidateID(id); err != nil {
 				return fmt.Errorf("image: %w", err)
