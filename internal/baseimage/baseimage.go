@@ -30,7 +30,9 @@ import (
 // parts are copied.
 type Image struct {
 	Locked lockfile.Image
-	parts  map[artifact.Digest]func() (io.ReadCloser, error)
+	// Signatures are those that its source holds for it; whose they are is not known.
+	Signatures []Signature
+	parts      map[artifact.Digest]func() (io.ReadCloser, error)
 }
 
 // Open finds the image that the config names for the architecture, in OCI's
@@ -76,14 +78,12 @@ func fromRegistry(ctx context.Context, reference string, platform v1.Platform, l
 	if err != nil {
 		return nil, fault.New(fault.Usage, "such as debian:trixie", "base image %q: %w", reference, err)
 	}
-	if locked != nil {
-		ref = ref.Context().Digest("sha256:" + string(locked.Manifest.Digest))
-	}
-	img, err := remote.Image(ref, remote.WithContext(ctx), remote.WithPlatform(platform), remote.WithAuthFromKeychain(authn.DefaultKeychain))
+	r := &registry{ref.Context(), []remote.Option{remote.WithContext(ctx), remote.WithPlatform(platform), remote.WithAuthFromKeychain(authn.DefaultKeychain)}}
+	img, err := r.image(ref, platform, locked)
 	if err != nil {
 		return nil, fault.New(fault.Failed, "check the name and the network, or use an OCI layout or a docker save archive", "base image %s: %w", ref, err)
 	}
-	return describe(img)
+	return img, nil
 }
 
 func fromLayout(dir string, platform v1.Platform) (*Image, error) {
@@ -91,46 +91,63 @@ func fromLayout(dir string, platform v1.Platform) (*Image, error) {
 	if err != nil {
 		return nil, fault.New(fault.Usage, "an OCI image layout has oci-layout, index.json and blobs/", "base image %s: %w", filepath.Base(dir), err)
 	}
-	img, err := pick(index, platform, 0)
+	f, err := pick(index, platform, 0)
 	if err != nil {
 		return nil, fmt.Errorf("base image %s: %w", filepath.Base(dir), err)
 	}
-	return describe(img)
+	img, err := describe(f.image)
+	if err != nil {
+		return nil, err
+	}
+	if err := img.addProof(f.index, f.nested); err != nil {
+		return nil, fmt.Errorf("base image %s: %w", filepath.Base(dir), err)
+	}
+	// The layout's own index has no digest that anybody would name.
+	return img, img.addLayoutSignatures(index)
+}
+
+// found is an image, and the index that names it; nested tells that the index is
+// content with a digest of its own.
+type found struct {
+	image  v1.Image
+	index  v1.ImageIndex
+	nested bool
 }
 
 // pick takes the one image of the platform from an index, looking into nested
 // indexes.
-func pick(index v1.ImageIndex, platform v1.Platform, depth int) (v1.Image, error) {
+func pick(index v1.ImageIndex, platform v1.Platform, depth int) (found, error) {
 	if depth > 4 {
-		return nil, errors.New("indexes are nested too deeply")
+		return found{}, errors.New("indexes are nested too deeply")
 	}
 	m, err := index.IndexManifest()
 	if err != nil {
-		return nil, err
+		return found{}, err
 	}
-	var found []v1.Image
+	var all []found
 	for _, d := range m.Manifests {
 		switch {
 		case d.MediaType.IsIndex():
 			nested, err := index.ImageIndex(d.Digest)
 			if err != nil {
-				return nil, err
+				return found{}, err
 			}
-			if img, err := pick(nested, platform, depth+1); err == nil {
-				found = append(found, img)
+			if f, err := pick(nested, platform, depth+1); err == nil {
+				all = append(all, f)
 			}
+		case isProof(d):
 		case d.MediaType.IsImage() && (d.Platform == nil || d.Platform.Satisfies(platform)):
 			img, err := index.Image(d.Digest)
 			if err != nil {
-				return nil, err
+				return found{}, err
 			}
-			found = append(found, img)
+			all = append(all, found{img, index, depth > 0})
 		}
 	}
-	if len(found) != 1 {
-		return nil, fault.New(fault.Usage, "keep one image for the platform in the layout", "%d images for %s", len(found), platform)
+	if len(all) != 1 {
+		return found{}, fault.New(fault.Usage, "keep one image for the platform in the layout", "%d images for %s", len(all), platform)
 	}
-	return found[0], nil
+	return all[0], nil
 }
 
 // describe notes the parts of an image as its manifest names them.
