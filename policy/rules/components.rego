@@ -1,0 +1,9 @@
+package isotrace.rules.components
+
+rule := {"id": "components", "reason": "Components of an archive differ in licence and support.", "requirement": ""}
+
+findings contains {"subject": p.name, "message": sprintf("is in %s of %s", [p.component, p.archive])} if {
+	some p in input.lock.packages
+	p.set != "tools"
+	not p.component in input.settings.components
+}
