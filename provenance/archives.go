@@ -33,14 +33,18 @@ func (v *verification) archives(ctx context.Context) (string, []Problem, error) 
 	if known {
 		return what, nil, nil
 	}
+	wanted := map[artifact.Digest]bool{}
+	for _, p := range slices.Concat(v.Lock.Target, v.Lock.Boot, v.Lock.Tools) {
+		wanted[p.SHA256] = true
+	}
 	listed := map[string]*listing{}
 	for _, a := range v.Lock.Archives {
 		if ctx.Err() != nil {
 			return "", nil, context.Cause(ctx)
 		}
-		l, err := v.archive(a)
+		l, err := v.archive(a, wanted)
 		if err != nil {
-			problems = append(problems, Problem{a.ID, err.Error()})
+			problems = append(problems, problemOf(a.ID, err))
 			continue
 		}
 		listed[a.ID] = l
@@ -113,8 +117,8 @@ func (v *verification) archiveFiles() []Problem {
 }
 
 // archive reads the indexes of a suite, as far as its Release file is signed and
-// names them.
-func (v *verification) archive(a lockfile.Archive) (*listing, error) {
+// names them. Of the packages it keeps those that are wanted: an index has 70,000.
+func (v *verification) archive(a lockfile.Archive, wanted map[artifact.Digest]bool) (*listing, error) {
 	release, err := v.release(a)
 	if err != nil {
 		return nil, err
@@ -125,7 +129,7 @@ func (v *verification) archive(a lockfile.Archive) (*listing, error) {
 		if err != nil {
 			return nil, err
 		}
-		list, err := archive.ReadPackages(i.Path, text)
+		list, err := archive.ReadPackages(i.Path, text, func(p *archive.Package) bool { return wanted[p.SHA256] })
 		if err != nil {
 			return nil, err
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/isotrace/isotrace/internal/archive"
 	"github.com/isotrace/isotrace/internal/archive/archivetest"
 	"github.com/isotrace/isotrace/internal/artifact"
+	"github.com/isotrace/isotrace/internal/artifact/artifacttest"
 	"github.com/isotrace/isotrace/internal/lockfile"
 )
 
@@ -27,15 +28,7 @@ func evidenceOf(t *testing.T) *verification {
 	repo.AddSource("other", "1", nil)
 	key := repo.Publish("stable", "main", date, time.Time{}, archivetest.Options{})
 
-	store, err := artifact.OpenStore(filepath.Join(t.TempDir(), "store"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := store.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	store := artifacttest.Open(t, filepath.Join(t.TempDir(), "store"))
 	ring, err := archive.ReadKeyring("key.asc", key)
 	if err != nil {
 		t.Fatal(err)

@@ -2,9 +2,10 @@ package provenance
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/in-toto/in-toto-golang/in_toto"
 
+	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/stage"
 )
 
@@ -46,13 +48,13 @@ func (l *Layout) checkKeys() error {
 	if len(l.Keys) == 0 || len(l.Keys) > maxLayoutKeys {
 		return fmt.Errorf("%d keys", len(l.Keys))
 	}
-	short, whole := map[string]string{}, map[string]string{}
+	short := map[string]string{}
 	for _, id := range sortedKeys(l.Keys) {
 		k := l.Keys[id]
 		if k.KeyVal.Private != "" {
 			return fmt.Errorf("key %.8s: its secret part is in the layout", id)
 		}
-		p, err := ParsePublicKey(id, []byte(k.KeyVal.Public))
+		p, err := publicKeyOf(k)
 		if err != nil {
 			return err
 		}
@@ -62,13 +64,10 @@ func (l *Layout) checkKeys() error {
 		if other, ok := short[id[:8]]; ok {
 			return fmt.Errorf("keys %s and %s have the same short id: their links would have one name", other, id)
 		}
-		if other, ok := whole[string(p.PEM)]; ok {
-			return fmt.Errorf("keys %.8s and %.8s are one key", other, id)
-		}
-		if l.Owner != nil && p.key.Equal(l.Owner.key) {
+		if p.Same(l.Owner) {
 			return fmt.Errorf("key %.8s both owns the layout and carries out its steps", id)
 		}
-		short[id[:8]], whole[string(p.PEM)], l.keys[id] = id, id, p
+		short[id[:8]], l.keys[id] = id, p
 	}
 	return nil
 }
@@ -113,25 +112,24 @@ func (l *Layout) checkStep(s in_toto.Step, earlier map[string]bool) error {
 	return nil
 }
 
-// step finds a step by name.
-func (l *Layout) step(name string) (in_toto.Step, bool) {
+// step finds a step by name; one that is not there has no keys and no rules.
+func (l *Layout) step(name string) in_toto.Step {
 	i := slices.IndexFunc(l.Steps, func(s in_toto.Step) bool { return s.Name == name })
 	if i < 0 {
-		return in_toto.Step{}, false
+		return in_toto.Step{}
 	}
-	return l.Steps[i], true
+	return l.Steps[i]
 }
 
 // Allows tells whether a key may carry out a step.
 func (l *Layout) Allows(step string, key *PublicKey) bool {
-	s, _ := l.step(step)
-	return slices.Contains(s.PubKeys, key.KeyID())
+	return slices.Contains(l.step(step).PubKeys, key.KeyID())
 }
 
 // Lacks names what a stage takes or gives for which its step has no rule, as one that
 // was added to the pipeline after the layout was signed; "" where all is there.
 func (l *Layout) Lacks(s Step) string {
-	step, _ := l.step(s.Name)
+	step := l.step(s.Name)
 	covers := func(rules [][]string, kind, maker, pattern string) bool {
 		return slices.ContainsFunc(rules, func(r []string) bool {
 			return len(r) > 1 && (strings.EqualFold(r[0], kind) || strings.EqualFold(r[0], "ALLOW")) && (r[1] == pattern || r[1] == maker+"/*" || r[1] == "*")
@@ -152,12 +150,24 @@ func (l *Layout) Lacks(s Step) string {
 
 // signer finds the key that may carry out a step, by the short id in a link's name.
 func (l *Layout) signer(step, short string) *PublicKey {
-	s, _ := l.step(step)
-	for _, id := range s.PubKeys {
+	for _, id := range l.step(step).PubKeys {
 		if id[:8] == short {
 			return l.keys[id]
 		}
 	}
+	return nil
+}
+
+// openLayout reads the evidence's layout, if it has one.
+func (v *verification) openLayout() error {
+	text, err := v.read(LayoutFile, MaxLayout)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	v.layout, v.layoutErr = OpenLayout(text, v.opts.OwnerKey)
 	return nil
 }
 
@@ -173,19 +183,19 @@ func (v *verification) checkLayout(context.Context) (string, []Problem, error) {
 		return "there is no layout: nobody said who may build", nil, nil
 	}
 	var problems []Problem
-	if !v.opts.Now.IsZero() && v.opts.Now.After(l.Expires) {
+	if v.expired(v.opts.Now) && (v.signedAt.IsZero() || v.expired(v.signedAt)) {
 		problems = append(problems, Problem{LayoutFile, "expired at " + l.Layout.Expires})
 	}
 	metadata := map[string]in_toto.Metadata{}
 	var steps []any
 	for _, s := range l.Steps {
 		done := v.done[s.Name]
-		if len(done) < s.Threshold {
+		if len(done) < s.Threshold && (!v.opts.Alone || len(done) == 0) {
 			problems = append(problems, Problem{LayoutFile, fmt.Sprintf("step %s: %d functionaries left a link that holds, %d have to", s.Name, len(done), s.Threshold)})
 			continue
 		}
 		for _, d := range done[1:] {
-			if what := differs(done[0].record, d.record); what != "" {
+			if what := Differs(done[0].record, d.record); what != "" {
 				problems = append(problems, Problem{d.file, "does not agree with " + done[0].file + ": " + what})
 			}
 		}
@@ -195,21 +205,35 @@ func (v *verification) checkLayout(context.Context) (string, []Problem, error) {
 		}}
 		steps = append(steps, s)
 	}
-	for _, name := range sortedKeys(v.done) {
-		if _, ok := l.step(name); !ok {
-			problems = append(problems, Problem{v.done[name][0].file, "the layout has no step " + name})
-		}
-	}
 	if len(problems) == 0 {
 		if err := in_toto.VerifyArtifacts(steps, metadata); err != nil {
-			problems = append(problems, Problem{LayoutFile, err.Error()})
+			problems = append(problems, problemOf(LayoutFile, err))
 		}
 	}
-	what := fmt.Sprintf("%d steps, each as the layout of %.8s allows; it expires at %s", len(l.Steps), v.ownerID(), l.Layout.Expires)
+	expires := "expires"
+	if v.expired(v.opts.Now) {
+		expires = "has expired since the image was signed,"
+	}
+	what := fmt.Sprintf("%d steps, each as the layout of %.8s allows; it %s at %s", len(l.Steps), v.ownerID(), expires, l.Layout.Expires)
 	if l.Owner == nil {
 		what += "; whose key that is, nobody said: name it with --owner-key"
 	}
 	return what, problems, nil
+}
+
+// expired tells whether the layout has at some time; at none it has not.
+func (v *verification) expired(at time.Time) bool {
+	return !at.IsZero() && v.layout != nil && at.After(v.layout.Expires)
+}
+
+func (v *verification) layoutState() State {
+	switch {
+	case v.nobodyOwns():
+		return CannotTell
+	case v.expired(v.opts.Now):
+		return Expired
+	}
+	return Valid
 }
 
 // nobodyOwns tells that there is no layout, or nobody said whose it must be.
@@ -226,14 +250,25 @@ func (v *verification) ownerID() string {
 	return "nobody"
 }
 
-// differs says in what two records of one stage are not the same.
-func differs(a, b stage.Record) string {
+// Differs says in what two records of one stage are not the same, "" where in nothing.
+func Differs(a, b stage.Record) string {
+	for _, m := range []struct {
+		what string
+		a, b map[string]artifact.Digest
+	}{{"materials", a.Materials, b.Materials}, {"products", a.Products, b.Products}} {
+		all := maps.Clone(m.a)
+		maps.Copy(all, m.b)
+		for _, p := range sortedKeys(all) {
+			if m.a[p] != m.b[p] {
+				return fmt.Sprintf("other %s: %s is %s, not %s", m.what, p, orNone(m.b[p]), orNone(m.a[p]))
+			}
+		}
+	}
 	for _, m := range []struct {
 		what string
 		a, b any
 	}{
-		{"materials", a.Materials, b.Materials}, {"products", a.Products, b.Products}, {"commands", a.Commands, b.Commands},
-		{"parameters", string(a.Params), string(b.Params)}, {"stage version", a.Version, b.Version}, {"epoch", a.Epoch, b.Epoch},
+		{"commands", a.Commands, b.Commands}, {"parameters", string(a.Params), string(b.Params)}, {"stage version", a.Version, b.Version}, {"epoch", a.Epoch, b.Epoch},
 	} {
 		if !reflect.DeepEqual(m.a, m.b) {
 			return "other " + m.what
@@ -242,12 +277,9 @@ func differs(a, b stage.Record) string {
 	return ""
 }
 
-// InTotoJSON is a public key as Python's in-toto reads ECDSA keys.
-func (p *PublicKey) InTotoJSON() ([]byte, error) {
-	k := p.InToto
-	b, err := json.MarshalIndent(map[string]any{
-		"keytype": k.KeyType, "scheme": k.Scheme, "keyid_hash_algorithms": k.KeyIDHashAlgorithms,
-		"keyval": map[string]string{"public": k.KeyVal.Public},
-	}, "", "  ")
-	return append(b, '\n'), err
+func orNone(d artifact.Digest) string {
+	if d == "" {
+		return "missing"
+	}
+	return string(d)
 }

@@ -2,9 +2,7 @@ package provenance
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -15,24 +13,24 @@ import (
 func (v *verification) checkLinks(context.Context) (string, []Problem, error) {
 	files, err := os.ReadDir(filepath.Join(v.dir, LinksDir))
 	if err != nil {
-		return "", []Problem{{LinksDir, err.Error()}}, nil
+		return "", []Problem{problemOf(LinksDir, err)}, nil
 	}
 	var problems []Problem
 	for _, f := range files {
 		name := path.Join(LinksDir, f.Name())
 		text, err := v.read(name, maxLink)
 		if err != nil {
-			problems = append(problems, Problem{name, err.Error()})
+			problems = append(problems, problemOf(name, err))
 			continue
 		}
 		key, err := v.signerOf(f.Name())
 		if err != nil {
-			problems = append(problems, Problem{name, err.Error()})
+			problems = append(problems, problemOf(name, err))
 			continue
 		}
 		rec, err := OpenLink(text, key)
 		if err != nil {
-			problems = append(problems, Problem{name, err.Error()})
+			problems = append(problems, problemOf(name, err))
 			continue
 		}
 		if f.Name() != LinkName(rec.Name, key.KeyID()) {
@@ -79,19 +77,6 @@ func (v *verification) signerOf(file string) (*PublicKey, error) {
 	return key, nil
 }
 
-// openLayout reads the evidence's layout, if it has one.
-func (v *verification) openLayout() error {
-	text, err := v.read(LayoutFile, MaxLayout)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	v.layout, v.layoutErr = OpenLayout(text, v.opts.OwnerKey)
-	return nil
-}
-
 // chain follows the materials from the image's stage back to the project.
 func (v *verification) chain(context.Context) (string, []Problem, error) {
 	var problems []Problem
@@ -110,7 +95,7 @@ func (v *verification) chain(context.Context) (string, []Problem, error) {
 		}
 		for _, m := range sortedKeys(rec.Materials) {
 			count++
-			if strings.HasPrefix(m, recordProject) {
+			if isProject(m) {
 				continue
 			}
 			maker, _, _ := strings.Cut(m, "/")
@@ -118,13 +103,13 @@ func (v *verification) chain(context.Context) (string, []Problem, error) {
 			switch made, ok := v.made[m]; {
 			case v.links[maker].Name == "":
 			case !ok:
-				problems = append(problems, Problem{LinkName(name, v.key.KeyID()), fmt.Sprintf("took %s, which stage %s did not give", m, maker)})
+				problems = append(problems, Problem{path.Join(LinksDir, LinkName(name, v.key.KeyID())), fmt.Sprintf("took %s, which stage %s did not give", m, maker)})
 			case made != rec.Materials[m]:
-				problems = append(problems, Problem{LinkName(name, v.key.KeyID()), fmt.Sprintf("took %s as %s, stage %s gave %s", m, rec.Materials[m].Short(), maker, made.Short())})
+				problems = append(problems, Problem{path.Join(LinksDir, LinkName(name, v.key.KeyID())), fmt.Sprintf("took %s as %s, stage %s gave %s", m, rec.Materials[m].Short(), maker, made.Short())})
 			}
 		}
 	}
-	for _, image := range v.images() {
+	for _, image := range v.imageRecords() {
 		if _, ok := v.made[image]; !ok {
 			problems = append(problems, Problem{LinksDir, "no stage gave " + image})
 		}
@@ -137,7 +122,7 @@ func (v *verification) chain(context.Context) (string, []Problem, error) {
 	}
 	for _, name := range sortedKeys(v.links) {
 		if !seen[name] {
-			problems = append(problems, Problem{LinkName(name, v.key.KeyID()), "the image does not rest on this stage"})
+			problems = append(problems, Problem{path.Join(LinksDir, LinkName(name, v.key.KeyID())), "the image does not rest on this stage"})
 		}
 	}
 	problems = append(problems, v.bills()...)

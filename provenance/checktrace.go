@@ -37,11 +37,13 @@ func (v *verification) checkTrace(ctx context.Context) (_ string, problems []Pro
 	}
 	t, err := OpenTracing(path.Dir(v.dir), v.key)
 	if err != nil {
-		return "", []Problem{{TraceDir, err.Error()}}, nil
+		return "", []Problem{problemOf(TraceDir, err)}, nil
 	}
 	defer func() { err = errors.Join(err, t.Close()) }()
 	what := traceText(&t.Head)
-	name, known := v.known("trace", append(files, artifact.HashBytes(v.lockText), artifact.HashBytes(v.configText))...)
+	_, root := v.rootRecord()
+	files = append(files, artifact.HashBytes(v.lockText), artifact.HashBytes(v.configText), v.made[root], v.made[recordESP])
+	name, known := v.known("trace", append(files, sorted(v.mediumTree())...)...)
 	if known {
 		return what, nil, nil
 	}
@@ -54,7 +56,7 @@ func (v *verification) checkTrace(ctx context.Context) (_ string, problems []Pro
 		}
 		found, err := v.tracedPart(t, part, tree)
 		if err != nil {
-			return "", []Problem{{TraceDir + "/" + part + trace.Suffix, err.Error()}}, nil
+			return "", []Problem{problemOf(TraceDir+"/"+part+trace.Suffix, err)}, nil
 		}
 		problems = append(problems, found...)
 	}
@@ -86,14 +88,14 @@ func (v *verification) rootManifest() (*roottree.Manifest, []Problem) {
 	name, record := v.rootRecord()
 	text, err := v.read(name, maxEvidenceFile)
 	if err != nil {
-		return nil, []Problem{{name, err.Error()}}
+		return nil, []Problem{problemOf(name, err)}
 	}
 	if have, want := artifact.HashBytes(text), v.made[record]; have != want {
 		return nil, []Problem{{name, fmt.Sprintf("its SHA-256 is %s, its stage gave %s", have, want)}}
 	}
 	m, err := roottree.Parse(bytes.NewReader(text))
 	if err != nil {
-		return nil, []Problem{{name, err.Error()}}
+		return nil, []Problem{problemOf(name, err)}
 	}
 	return m, nil
 }

@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/sha512"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -28,37 +30,64 @@ func (v *verification) readDigest(name string, want artifact.Digest, limit int64
 	return text, nil
 }
 
+// hashed is what an image was found to be.
+type hashed struct {
+	digest artifact.Digest // "" where it is missing
+	size   int64
+}
+
+// hashImages reads the images once; all checks take their digests from here.
+func (v *verification) hashImages() error {
+	v.images = map[string]hashed{}
+	for name := range v.imageRecords() {
+		digest, size, err := artifact.HashFile(filepath.Join(v.out, name))
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+		v.images[name] = hashed{digest, size}
+	}
+	v.iso = v.images[v.ImageName()].digest
+	return nil
+}
+
+// SHA512 reads a file and returns its SHA-512 in lower-case hexadecimal.
+func SHA512(file string) (_ string, err error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	sum := sha512.New()
+	if _, err := io.CopyBuffer(struct{ io.Writer }{sum}, struct{ io.Reader }{f}, make([]byte, 1<<18)); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(sum.Sum(nil)), nil
+}
+
 func (v *verification) checkImage(context.Context) (string, []Problem, error) {
 	var problems []Problem
 	var found []string
 	sums := map[string]artifact.Digest{}
-	if text, err := v.read(Sums, 64<<20); err == nil {
+	if text, err := v.read(Sums, maxSums); err == nil {
 		if sums, err = parseSums(text); err != nil {
 			sums = nil // the evidence check has said so
 		}
 	}
-	images := v.images()
-	for _, name := range sortedKeys(images) {
-		digest, size, err := artifact.HashFile(filepath.Join(filepath.Dir(v.image), name))
-		if errors.Is(err, os.ErrNotExist) {
+	records := v.imageRecords()
+	for _, name := range sortedKeys(records) {
+		have, record := v.images[name], records[name]
+		if have.digest == "" {
 			problems = append(problems, Problem{name, "is missing"})
 			continue
 		}
-		if err != nil {
-			return "", nil, err
-		}
-		if name == v.ImageName() {
-			v.iso = digest
-		}
-		record := images[name]
-		if want := v.made[record]; digest != want {
+		if want := v.made[record]; have.digest != want {
 			maker, _, _ := strings.Cut(record, "/")
-			problems = append(problems, Problem{name, fmt.Sprintf("its SHA-256 is %s, the stage %s gave %s", digest, maker, want)})
+			problems = append(problems, Problem{name, fmt.Sprintf("its SHA-256 is %s, the stage %s gave %s", have.digest, maker, want)})
 		}
-		if sums != nil && sums["../"+name] != digest {
+		if sums != nil && sums["../"+name] != have.digest {
 			problems = append(problems, Problem{name, "its SHA-256 is not the one in " + Sums})
 		}
-		found = append(found, fmt.Sprintf("%s, %d bytes, sha256 %s", name, size, digest))
+		found = append(found, fmt.Sprintf("%s, %d bytes, sha256 %s", name, have.size, have.digest))
 	}
 	return strings.Join(found, "; "), problems, nil
 }
@@ -83,7 +112,7 @@ func (v *verification) medium(ctx context.Context) (_ string, problems []Problem
 	}
 	iso, err := medium.OpenISO(v.image)
 	if err != nil {
-		return "", []Problem{{v.ImageName(), err.Error()}}, nil
+		return "", []Problem{problemOf(v.ImageName(), err)}, nil
 	}
 	defer func() { err = errors.Join(err, iso.Close()) }()
 	v.md5 = map[string]string{}
@@ -99,7 +128,7 @@ func (v *verification) medium(ctx context.Context) (_ string, problems []Problem
 		if file == biosImagePath {
 			text, err := iso.Unpatched(file)
 			if err != nil {
-				problems = append(problems, Problem{file, err.Error()})
+				problems = append(problems, problemOf(file, err))
 				continue
 			}
 			have = artifact.HashBytes(text)
@@ -119,7 +148,7 @@ func (v *verification) medium(ctx context.Context) (_ string, problems []Problem
 	}
 	switch _, have, err := iso.SystemPartition(); {
 	case err != nil:
-		problems = append(problems, Problem{v.ImageName(), err.Error()})
+		problems = append(problems, problemOf(v.ImageName(), err))
 	case have != v.made[recordESP]:
 		problems = append(problems, Problem{v.ImageName(), fmt.Sprintf("the SHA-256 of its EFI system partition is %s, the stage bootparts gave %s", have, v.made[recordESP])})
 	}
@@ -144,12 +173,12 @@ func (v *verification) checksums(context.Context) (_ string, problems []Problem,
 	}
 	iso, err := medium.OpenISO(v.image)
 	if err != nil {
-		return "", []Problem{{v.ImageName(), err.Error()}}, nil
+		return "", []Problem{problemOf(v.ImageName(), err)}, nil
 	}
 	defer func() { err = errors.Join(err, iso.Close()) }()
 	r, err := iso.Open(checksumsPath)
 	if err != nil {
-		return "", []Problem{{checksumsPath, err.Error()}}, nil
+		return "", []Problem{problemOf(checksumsPath, err)}, nil
 	}
 	listed := map[string]bool{checksumsPath: true, biosImagePath: true, bootCatalogue: true}
 	lines := bufio.NewScanner(io.LimitReader(r, 64<<20))
@@ -175,7 +204,7 @@ func (v *verification) checksums(context.Context) (_ string, problems []Problem,
 		}
 	}
 	if err := lines.Err(); err != nil {
-		problems = append(problems, Problem{checksumsPath, err.Error()})
+		problems = append(problems, problemOf(checksumsPath, err))
 	}
 	for _, file := range sortedKeys(iso.Files) {
 		if !listed[file] {
@@ -200,11 +229,11 @@ func (v *verification) rootRecord() (name, record string) {
 func (v *verification) checkSquashfs(ctx context.Context) (_ string, problems []Problem, err error) {
 	name, record := v.rootRecord()
 	if record == "" {
-		return "", []Problem{{LinkName(squashfsStage, v.key.KeyID()), "took no root tree"}}, nil
+		return "", []Problem{{path.Join(LinksDir, LinkName(squashfsStage, v.key.KeyID())), "took no root tree"}}, nil
 	}
 	text, err := v.read(name, maxEvidenceFile)
 	if err != nil {
-		return "", []Problem{{name, err.Error()}}, nil
+		return "", []Problem{problemOf(name, err)}, nil
 	}
 	manifest := artifact.HashBytes(text)
 	if want := v.made[record]; manifest != want {
@@ -218,11 +247,11 @@ func (v *verification) checkSquashfs(ctx context.Context) (_ string, problems []
 	}
 	want, err := roottree.Parse(bytes.NewReader(text))
 	if err != nil {
-		return "", []Problem{{name, err.Error()}}, nil
+		return "", []Problem{problemOf(name, err)}, nil
 	}
 	iso, err := medium.OpenISO(v.image)
 	if err != nil {
-		return "", []Problem{{v.ImageName(), err.Error()}}, nil
+		return "", []Problem{problemOf(v.ImageName(), err)}, nil
 	}
 	defer func() { err = errors.Join(err, iso.Close()) }()
 	have, err := iso.Squashfs(ctx, squashfsPath)
@@ -230,7 +259,7 @@ func (v *verification) checkSquashfs(ctx context.Context) (_ string, problems []
 		return "", nil, context.Cause(ctx)
 	}
 	if err != nil {
-		return "", []Problem{{squashfsPath, err.Error()}}, nil
+		return "", []Problem{problemOf(squashfsPath, err)}, nil
 	}
 	for _, d := range roottree.Compare(want, have, roottree.CompareOptions{NoHardLinks: true}) {
 		problems = append(problems, Problem{squashfsPath, d.String()})

@@ -75,16 +75,13 @@ func WriteSums(dir string, images []artifact.Ref, s *Signer) error {
 	for _, i := range images {
 		sums["../"+i.Path] = i.Digest
 	}
-	var text bytes.Buffer
-	for _, name := range sortedKeys(sums) {
-		fmt.Fprintf(&text, "%s  %s\n", sums[name], name)
-	}
-	sig, err := s.SignDetached(text.Bytes())
+	text := formatSums(sums)
+	sig, err := s.SignDetached(text)
 	if err != nil {
 		return err
 	}
 	return errors.Join(
-		artifact.WriteBytes(filepath.Join(dir, Sums), 0o644, text.Bytes()),
+		artifact.WriteBytes(filepath.Join(dir, Sums), 0o644, text),
 		artifact.WriteBytes(filepath.Join(dir, SumsSignature), 0o644, sig))
 }
 
@@ -130,8 +127,9 @@ func listSums(dir string) (map[string]artifact.Digest, error) {
 
 // Bundle is an evidence folder and the image beside it, as found.
 type Bundle struct {
-	dir        string
-	image      string // path of the ISO
+	out        string // the folder, and in it:
+	dir        string // the evidence
+	image      string // the ISO
 	Config     *config.Config
 	Lock       *lockfile.Lock
 	configText []byte
@@ -140,7 +138,7 @@ type Bundle struct {
 
 // OpenBundle finds the evidence and the image in a build's output folder.
 func OpenBundle(dir string) (*Bundle, error) {
-	b := &Bundle{dir: filepath.Join(dir, EvidenceDir)}
+	b := &Bundle{out: dir, dir: filepath.Join(dir, EvidenceDir)}
 	if st, err := os.Stat(b.dir); err != nil || !st.IsDir() {
 		return nil, fault.New(fault.Usage, "name the folder that isotrace build wrote", "%s: has no folder %s", dir, EvidenceDir)
 	}
@@ -172,8 +170,8 @@ func ImageName(c *config.Config) string { return c.Name + ".iso" }
 // SourcesName is the file name of the ISO of its source packages.
 func SourcesName(c *config.Config) string { return c.Name + "-sources.iso" }
 
-// images are the files beside the evidence, by name, and what links call them.
-func (b *Bundle) images() map[string]string {
+// imageRecords are the images beside the evidence, by name, and what links call them.
+func (b *Bundle) imageRecords() map[string]string {
 	images := map[string]string{ImageName(b.Config): isoStage + "/" + ImageName(b.Config)}
 	if b.Config.Sources {
 		images[SourcesName(b.Config)] = sourcesStage + "/" + SourcesName(b.Config)
@@ -194,16 +192,76 @@ func (b *Bundle) read(name string, limit int64) (_ []byte, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, root.Close()) }()
-	f, err := root.Open(filepath.FromSlash(name))
+	return readIn(root, name, limit)
+}
+
+// readBeside reads a file beside the image, through an os.Root: no link leads out.
+func (b *Bundle) readBeside(name string, limit int64) (_ []byte, err error) {
+	dir, err := os.OpenRoot(b.out)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, dir.Close()) }()
+	return readIn(dir, name, limit)
+}
+
+// readIn reads a regular file.
+func readIn(dir *os.Root, name string, limit int64) (_ []byte, err error) {
+	f, size, err := openIn(dir, name)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
+	if size > limit {
+		return nil, fmt.Errorf("%s: longer than %d bytes", name, limit)
+	}
 	text, err := io.ReadAll(io.LimitReader(f, limit+1))
 	if int64(len(text)) > limit {
 		return nil, fmt.Errorf("%s: longer than %d bytes", name, limit)
 	}
 	return text, err
+}
+
+// openIn opens a regular file.
+func openIn(dir *os.Root, name string) (_ *os.File, size int64, err error) {
+	st, err := dir.Lstat(filepath.FromSlash(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, 0, fmt.Errorf("%s: is missing: %w", name, fs.ErrNotExist)
+	}
+	if err != nil {
+		return nil, 0, err
+	}
+	if !st.Mode().IsRegular() {
+		return nil, 0, fmt.Errorf("%s: is not a regular file", name)
+	}
+	f, err := dir.Open(filepath.FromSlash(name))
+	return f, st.Size(), err
+}
+
+// stream lets do read a file of the evidence from its start, through an os.Root.
+func (b *Bundle) stream(name string, do func(r io.Reader, size int64) error) (err error) {
+	root, err := os.OpenRoot(b.dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, root.Close()) }()
+	f, size, err := openIn(root, name)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	return do(f, size)
+}
+
+// maxSums bounds a file of sums, in bytes.
+const maxSums = 64 << 20
+
+func formatSums(sums map[string]artifact.Digest) []byte {
+	var text bytes.Buffer
+	for _, name := range sortedKeys(sums) {
+		fmt.Fprintf(&text, "%s  %s\n", sums[name], name)
+	}
+	return text.Bytes()
 }
 
 // parseSums reads what sha256sum writes.

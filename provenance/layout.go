@@ -118,7 +118,7 @@ func (s *Signer) metablock(signed any) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	sig, err := s.sign(text)
+	sig, err := s.signMetadata(text)
 	if err != nil {
 		return nil, err
 	}

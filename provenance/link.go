@@ -7,6 +7,7 @@ import (
 	"path"
 	"slices"
 	"strconv"
+	"strings"
 
 	"github.com/in-toto/in-toto-golang/in_toto"
 
@@ -35,6 +36,22 @@ func LinkName(stage, keyID string) string { return fmt.Sprintf("%s.%.8s.link", s
 
 // Seal writes a record as a link in a Metablock, signed.
 func (r Recorder) Seal(rec stage.Record) ([]byte, error) {
+	text, err := r.Signer.metablock(in_toto.Link{
+		Type: "link", Name: rec.Name,
+		Materials:   hashObjects(rec.Materials),
+		Products:    hashObjects(rec.Products),
+		ByProducts:  map[string]any{"commands": commandsOf(rec)},
+		Command:     stageCommand(rec.Name),
+		Environment: environmentOf(rec),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("link %s: %w", rec.Name, err)
+	}
+	return text, nil
+}
+
+// commandsOf are a record's commands as a link has them.
+func commandsOf(rec stage.Record) []any {
 	commands := []any{}
 	for _, c := range rec.Commands {
 		m := map[string]any{"argv": c.Argv}
@@ -46,20 +63,13 @@ func (r Recorder) Seal(rec stage.Record) ([]byte, error) {
 		}
 		commands = append(commands, m)
 	}
-	text, err := r.Signer.metablock(in_toto.Link{
-		Type: "link", Name: rec.Name,
-		Materials:  hashObjects(rec.Materials),
-		Products:   hashObjects(rec.Products),
-		ByProducts: map[string]any{"commands": commands},
-		Command:    stageCommand(rec.Name),
-		Environment: map[string]any{
-			envEpoch: rec.Epoch.String(), envVersion: strconv.Itoa(rec.Version), envParams: string(rec.Params),
-		},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("link %s: %w", rec.Name, err)
+	return commands
+}
+
+func environmentOf(rec stage.Record) map[string]any {
+	return map[string]any{
+		envEpoch: rec.Epoch.String(), envVersion: strconv.Itoa(rec.Version), envParams: string(rec.Params),
 	}
-	return text, nil
 }
 
 // Open verifies a link of the signer's own and returns its record.
@@ -72,6 +82,9 @@ func hashObjects(m map[string]artifact.Digest) map[string]in_toto.HashObj {
 	}
 	return out
 }
+
+// isProject tells whether a material is a file of the project.
+func isProject(material string) bool { return strings.HasPrefix(material, recordProject) }
 
 // linkFile is a link as Seal writes it, strictly.
 type linkFile struct {
@@ -115,7 +128,7 @@ func OpenLink(link []byte, key *PublicKey) (stage.Record, error) {
 func signedBy(key *PublicKey, signatures []in_toto.Signature, text []byte) bool {
 	for _, s := range signatures {
 		sig, err := hex.DecodeString(s.Sig)
-		if err == nil && s.KeyID == key.KeyID() && key.verify(text, sig) {
+		if err == nil && s.KeyID == key.KeyID() && key.verifyMetadata(text, sig) {
 			return true
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/fault"
 	"github.com/isotrace/isotrace/internal/roottree"
+	"github.com/isotrace/isotrace/internal/secureboot"
 	"github.com/isotrace/isotrace/internal/trace"
 )
 
@@ -144,7 +145,7 @@ var holders = map[string][]struct{ path, stage string }{
 	trace.PartRoot:   {{squashfsPath, squashfsStage}},
 	trace.PartInitrd: {{"casper/initrd", "kernel"}},
 	trace.PartBIOS:   {{biosImagePath, "bootparts"}},
-	trace.PartEFI:    {{"EFI/boot/bootx64.efi", "bootparts"}},
+	trace.PartEFI:    {{secureboot.FirstPath, "bootparts"}},
 	trace.PartESP:    {{"[EFI system partition]", "bootparts"}},
 	trace.PartMedium: {},
 }

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sigstore/sigstore-go/pkg/bundle"
+	"github.com/sigstore/sigstore-go/pkg/root"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/isotrace/isotrace/internal/artifact"
@@ -26,19 +28,36 @@ type Problem struct {
 
 func (p Problem) String() string { return p.File + ": " + p.Detail }
 
-// Check is the outcome of one rule.
-type Check struct {
-	Rule string `json:"rule"`
-	// What was found to hold, in words, where nothing is amiss.
-	What string `json:"what"`
-	// CannotTell says that nothing is amiss but that the rule was not proved either:
-	// What has the reason.
-	CannotTell bool      `json:"cannot-tell,omitempty"`
-	Problems   []Problem `json:"problems,omitempty"`
+// problemOf is an error about a file, which the error may name itself.
+func problemOf(file string, err error) Problem {
+	return Problem{file, strings.TrimPrefix(err.Error(), file+": ")}
 }
 
-// OK tells whether the rule holds.
-func (c Check) OK() bool { return len(c.Problems) == 0 }
+// State is how a rule came out.
+type State string
+
+// The states of a rule.
+const (
+	Valid   State = "valid"
+	Invalid State = "invalid"
+	// Expired is what no longer holds, but did when the image was signed, as a
+	// timestamp shows.
+	Expired State = "expired"
+	// CannotTell is what nothing contradicts, but nothing proves either.
+	CannotTell State = "cannot-tell"
+)
+
+// Check is the outcome of one rule.
+type Check struct {
+	Rule  string `json:"rule"`
+	State State  `json:"state"`
+	// What was found, in words, where nothing is amiss; or why nothing can be told.
+	What     string    `json:"what"`
+	Problems []Problem `json:"problems,omitempty"`
+}
+
+// OK tells whether nothing speaks against the rule.
+func (c Check) OK() bool { return c.State != Invalid }
 
 // VerifyOptions say whom to believe.
 type VerifyOptions struct {
@@ -47,6 +66,21 @@ type VerifyOptions struct {
 	Key *PublicKey
 	// OwnerKey signed the layout that says who may build; nil where nobody named it.
 	OwnerKey *PublicKey
+	// ReleaseKey is the release manager's, or Identity whose certificate it has; both
+	// nil where nobody named any.
+	ReleaseKey *PublicKey
+	Identity   *Identity
+	// SharedKeys are the ids of keys that may have two roles.
+	SharedKeys []string
+	// TrustedRoot names, in sigstore's JSON format, the authorities of certificates,
+	// timestamps and logs that are believed; nil for none.
+	TrustedRoot []byte
+	// Archive is a folder with the .debs, laid out as a mirror; "" for none.
+	Archive string
+	// Unreleased leaves out what a release adds: it is still to come.
+	Unreleased bool
+	// Alone tells that other functionaries whom the layout wants are still to come.
+	Alone bool
 	// Now is the time at which a layout must not have expired.
 	Now time.Time
 	// Fetched gives what a lock's fetch stage must have brought, by record path.
@@ -57,6 +91,10 @@ type VerifyOptions struct {
 	// content; nil makes every check anew. It is for a builder's own store,
 	// never for an auditor.
 	Known func(artifact.Digest) bool
+	// SHA512 is that of content whose SHA-256 the check has found, where it is
+	// remembered; "" where it is not. It is for a builder's own store, too; nil
+	// reads the image again.
+	SHA512 func(artifact.Digest) string
 }
 
 // verification is a run of all checks over one bundle.
@@ -70,11 +108,22 @@ type verification struct {
 	// layout is the owner's, nil where there is none; layoutErr is what is wrong with it.
 	layout    *Layout
 	layoutErr error
+	// root is whom the options trust, nil for nobody.
+	root root.TrustedMaterial
+	// bundle is the release's signature of the image, as far as it verifies, bundles are
+	// that and the others by file, and signedAt is the time at which the first was there
+	// at the latest; zero where none is proved.
+	bundle   *bundle.Bundle
+	bundles  map[string]*bundle.Bundle
+	signedAt time.Time
 	// made are all products, by record path.
 	made map[string]artifact.Digest
-	// files are those of the evidence, and iso is the image, as hashed.
-	files map[string]artifact.Digest
-	iso   artifact.Digest
+	// files are those of the evidence, images those beside it by name, and iso is the
+	// ISO's digest, all as hashed.
+	files  map[string]artifact.Digest
+	images map[string]hashed
+	iso    artifact.Digest
+	sha512 func() (string, error) // of the ISO
 	// md5 are those of the image's files.
 	md5  map[string]string
 	mu   sync.Mutex // guards held
@@ -99,7 +148,7 @@ func (v *verification) known(rule string, content ...artifact.Digest) (name arti
 }
 
 // verifierVersion changes whenever a check that may be remembered changes.
-const verifierVersion = 2
+const verifierVersion = 3
 
 // hold remembers that a rule holds.
 func (v *verification) hold(name artifact.Digest, problems []Problem) {
@@ -112,7 +161,9 @@ func (v *verification) hold(name artifact.Digest, problems []Problem) {
 
 // Result is what a verification found.
 type Result struct {
-	KeyID string `json:"key"`
+	Image  string          `json:"image"`  // file name
+	Digest artifact.Digest `json:"sha256"` // of the image as it is; "" where it is missing
+	KeyID  string          `json:"key"`
 	// KeyFromBundle tells that nobody said whose key it must be.
 	KeyFromBundle bool    `json:"key-from-bundle,omitempty"`
 	Checks        []Check `json:"checks"`
@@ -126,7 +177,7 @@ type Result struct {
 func (r Result) Proved() int {
 	n := 0
 	for _, c := range r.Checks {
-		if c.OK() && !c.CannotTell {
+		if c.State == Valid {
 			n++
 		}
 	}
@@ -142,26 +193,50 @@ func (r Result) Failed() []Check {
 // up. It needs no network and no other tool. What does not hold is in the
 // result; an error is what kept the checks from being made.
 func Verify(ctx context.Context, dir string, o VerifyOptions) (Result, error) {
-	b, err := OpenBundle(dir)
+	v, err := newVerification(dir, o)
 	if err != nil {
 		return Result{}, err
 	}
-	v := &verification{Bundle: b, opts: o, key: o.Key, links: map[string]stage.Record{}, done: map[string][]doneStep{}, made: map[string]artifact.Digest{}}
+	return v.run(ctx)
+}
+
+// newVerification opens what all checks need.
+func newVerification(dir string, o VerifyOptions) (*verification, error) {
+	b, err := OpenBundle(dir)
+	if err != nil {
+		return nil, err
+	}
+	v := &verification{Bundle: b, opts: o, key: o.Key, links: map[string]stage.Record{}, done: map[string][]doneStep{}, made: map[string]artifact.Digest{}, bundles: map[string]*bundle.Bundle{}}
 	if v.key == nil {
 		text, err := b.read(BuilderKey, 1<<16)
 		if err != nil {
-			return Result{}, refused(err)
+			return nil, refused(err)
 		}
 		if v.key, err = ParsePublicKey(BuilderKey, text); err != nil {
-			return Result{}, refused(err)
+			return nil, refused(err)
 		}
 	}
 	if err := v.openLayout(); err != nil {
-		return Result{}, refused(err)
+		return nil, refused(err)
 	}
-	vouched := v.layout != nil && v.layout.Owner != nil && v.layout.keys[v.key.KeyID()] != nil
-	r := Result{KeyID: v.key.KeyID(), KeyFromBundle: o.Key == nil && !vouched}
-	for _, a := range b.Lock.Archives {
+	if v.root, err = parseRoot(o.TrustedRoot); err != nil {
+		return nil, err
+	}
+	v.sha512 = sync.OnceValues(func() (string, error) {
+		if o.SHA512 != nil {
+			if sum := o.SHA512(v.iso); sum != "" {
+				return sum, nil
+			}
+		}
+		return SHA512(v.image)
+	})
+	return v, v.hashImages()
+}
+
+func (v *verification) run(ctx context.Context) (r Result, err error) {
+	vouched := !v.nobodyOwns() && v.layout.keys[v.key.KeyID()] != nil
+	r = Result{Image: v.ImageName(), Digest: v.iso, KeyID: v.key.KeyID(), KeyFromBundle: v.opts.Key == nil && !vouched}
+	for _, a := range v.Lock.Archives {
 		if a.ExpiredAccepted {
 			r.ExpiredAccepted = append(r.ExpiredAccepted, a.ID)
 		}
@@ -173,6 +248,10 @@ func Verify(ctx context.Context, dir string, o VerifyOptions) (Result, error) {
 
 // checkAll makes the checks and tells of them in the order of the rules.
 func (v *verification) checkAll(ctx context.Context) ([]Check, error) {
+	rules := rules
+	if v.opts.Unreleased {
+		rules = slices.DeleteFunc(slices.Clone(rules), func(r rule) bool { return r.release })
+	}
 	checks, done := make([]Check, len(rules)), make([]bool, len(rules))
 	var mu sync.Mutex // guards done
 	check := func(i int) (err error) {
@@ -181,7 +260,14 @@ func (v *verification) checkAll(ctx context.Context) ([]Check, error) {
 		if c.What, c.Problems, err = rules[i].check(v, ctx); err != nil {
 			return fmt.Errorf("check %s: %w", c.Rule, err)
 		}
-		c.CannotTell = c.OK() && rules[i].cannotTell != nil && rules[i].cannotTell(v)
+		switch {
+		case len(c.Problems) > 0:
+			c.State = Invalid
+		case rules[i].state != nil:
+			c.State = rules[i].state(v)
+		default:
+			c.State = Valid
+		}
 		mu.Lock()
 		defer mu.Unlock()
 		done[i] = true
@@ -207,27 +293,39 @@ func (v *verification) checkAll(ctx context.Context) ([]Check, error) {
 	return checks, beside.Wait()
 }
 
-// rules are checked in this order; later ones use what earlier ones found, but
-// not what those found that run beside others.
-var rules = []struct {
+// rule is one check.
+type rule struct {
 	name   string
 	about  string
 	check  func(*verification, context.Context) (string, []Problem, error)
-	beside bool
-	// cannotTell says of a check without problems that it proves nothing.
-	cannotTell func(*verification) bool
-}{
-	{"evidence", "SHA256SUMS is signed and lists exactly what is there", (*verification).evidence, false, nil},
-	{"links", "every link is signed by the builder, or by whom the layout allows", (*verification).checkLinks, false, nil},
-	{"layout", "the steps are those of the owner's layout, done by whom and with what it allows", (*verification).checkLayout, false, (*verification).nobodyOwns},
-	{"chain", "what a stage took is what another one gave or the project holds", (*verification).chain, false, nil},
-	{"lock", "the lock belongs to the config, and nothing but the lock was fetched", (*verification).checkLock, false, nil},
-	{"archives", "every package stands in an index that an archive's key signed", (*verification).archives, true, nil},
-	{"image", "the image is the one that the last stage gave", (*verification).checkImage, false, nil},
-	{"medium", "the image's files and EFI system partition are those recorded, byte for byte", (*verification).medium, false, nil},
-	{"checksums", "the image's md5sum.txt lists its files as they are", (*verification).checksums, false, nil},
-	{"squashfs", "the squashfs holds the recorded root tree", (*verification).checkSquashfs, false, nil},
-	{"trace", "every file of the image has an origin, and every origin a locked package, a stage or a file of the project", (*verification).checkTrace, false, nil},
+	beside bool // others
+	// state says of a check without problems what that proves; Valid where it is nil.
+	state func(*verification) State
+	// release tells that it is about what a release adds.
+	release bool
+}
+
+// rules are checked in this order; later ones use what earlier ones found, but
+// not what those found that run beside others.
+var rules = []rule{
+	{name: "evidence", about: "SHA256SUMS is signed and lists exactly what is there", check: (*verification).evidence},
+	{name: "release", about: "the release manager signed the image, its evidence and the policy's verdict", check: (*verification).checkRelease, state: (*verification).releaseState, release: true},
+	{name: "time", about: "a timestamp authority or a log saw the signature, and says when", check: (*verification).checkTime, state: (*verification).timeState, release: true},
+	{name: "links", about: "every link is signed by the builder, or by whom the layout allows", check: (*verification).checkLinks},
+	{name: "layout", about: "the steps are those of the owner's layout, done by whom and with what it allows", check: (*verification).checkLayout, state: (*verification).layoutState},
+	{name: "chain", about: "what a stage took is what another one gave or the project holds", check: (*verification).chain},
+	{name: "lock", about: "the lock belongs to the config, and nothing but the lock was fetched", check: (*verification).checkLock},
+	{name: "archives", about: "every package stands in an index that an archive's key signed", check: (*verification).archives, beside: true},
+	{name: "base", about: "the base image is the locked one, and its signer's, where one was asked for", check: (*verification).checkBase, state: (*verification).baseState},
+	{name: "image", about: "the image is the one that the last stage gave", check: (*verification).checkImage},
+	{name: "attested", about: "the attestations say what links, lock and SBOMs say, of this image", check: (*verification).attested, beside: true},
+	{name: "medium", about: "the image's files and EFI system partition are those recorded, byte for byte", check: (*verification).medium},
+	{name: "checksums", about: "the image's md5sum.txt lists its files as they are", check: (*verification).checksums},
+	{name: "secureboot", about: "shim, GRUB and kernel make a chain of signatures, where the config asks for Secure Boot", check: (*verification).checkSecureBoot, state: (*verification).secureBootState},
+	{name: "squashfs", about: "the squashfs holds the recorded root tree", check: (*verification).checkSquashfs},
+	{name: "verity", about: "the kernel gets the root hash of the squashfs, where the config asks for dm-verity", check: (*verification).checkVerity, state: (*verification).verityState},
+	{name: "trace", about: "every file of the image has an origin, and every origin a locked package, a stage or a file of the project", check: (*verification).checkTrace},
+	{name: "debs", about: "every .deb is the locked one and holds what the trace says, where the .debs are at hand", check: (*verification).checkDebs, state: (*verification).debsState},
 }
 
 // Rules returns the names of the checks and what each says.
@@ -239,29 +337,29 @@ func Rules() (names, about []string) {
 }
 
 func (v *verification) evidence(context.Context) (string, []Problem, error) {
-	text, err := v.read(Sums, 64<<20)
+	text, err := v.read(Sums, maxSums)
 	if err != nil {
-		return "", []Problem{{Sums, err.Error()}}, nil
+		return "", []Problem{problemOf(Sums, err)}, nil
 	}
 	sig, err := v.read(SumsSignature, 1<<16)
 	if err != nil {
-		return "", []Problem{{SumsSignature, err.Error()}}, nil
+		return "", []Problem{problemOf(SumsSignature, err)}, nil
 	}
 	var problems []Problem
 	if err := v.key.VerifyDetached(text, sig); err != nil {
-		problems = append(problems, Problem{Sums, err.Error()})
+		problems = append(problems, problemOf(Sums, err))
 	}
 	want, err := parseSums(text)
 	if err != nil {
-		return "", append(problems, Problem{Sums, err.Error()}), nil
+		return "", append(problems, problemOf(Sums, err)), nil
 	}
 	have, err := listSums(v.dir)
 	if err != nil {
-		return "", append(problems, Problem{EvidenceDir, err.Error()}), nil
+		return "", append(problems, problemOf(EvidenceDir, err)), nil
 	}
 	v.files = have
 	images := map[string]bool{}
-	for name := range v.images() {
+	for name := range v.imageRecords() {
 		images["../"+name] = true
 	}
 	for _, name := range sortedKeys(want) {
@@ -273,8 +371,13 @@ func (v *verification) evidence(context.Context) (string, []Problem, error) {
 			problems = append(problems, Problem{name, fmt.Sprintf("its SHA-256 is %s, %s says %s", d, Sums, want[name])})
 		}
 	}
+	others := 0
 	for _, name := range sortedKeys(have) {
-		if _, ok := want[name]; !ok {
+		switch _, ok := want[name]; {
+		case ok:
+		case v.linkOfAnother(name):
+			others++
+		default:
 			problems = append(problems, Problem{name, "is not in " + Sums})
 		}
 	}
@@ -283,13 +386,17 @@ func (v *verification) evidence(context.Context) (string, []Problem, error) {
 			problems = append(problems, Problem{Sums, "does not name the image " + strings.TrimPrefix(image, "../")})
 		}
 	}
-	return fmt.Sprintf("%d files match %s, signed by %.8s", len(have), Sums, v.key.KeyID()), problems, nil
+	what := fmt.Sprintf("%d files match %s, signed by %.8s", len(have)-others, Sums, v.key.KeyID())
+	if others > 0 {
+		what += fmt.Sprintf("; %d links are of other functionaries", others)
+	}
+	return what, problems, nil
 }
 
 func (v *verification) checkLock(context.Context) (string, []Problem, error) {
 	var problems []Problem
 	if err := v.Lock.CheckConfig(v.Config); err != nil {
-		problems = append(problems, Problem{lockfile.FileName, err.Error()})
+		problems = append(problems, problemOf(lockfile.FileName, err))
 	}
 	fetched := v.links[fetchStage]
 	for _, f := range []struct {

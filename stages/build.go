@@ -3,6 +3,7 @@ package stages
 import (
 	"bytes"
 	"context"
+	"crypto/sha512"
 	"errors"
 	"fmt"
 	"os"
@@ -49,6 +50,9 @@ func (s *Session) Build(ctx context.Context, out string, signer *provenance.Sign
 	if err := s.copyImage(ctx); err != nil {
 		return nil, err
 	}
+	if k := materials.BaseKey; k != nil && p.Lock.Image != nil && (p.Lock.Image.Signature == nil || p.Lock.Image.Signature.Key.Digest != k.Digest) {
+		return nil, fault.New(fault.Usage, "run isotrace lock", "%s: is not the key that signed the locked base image", p.Config.Base.SignedBy)
+	}
 	g, products := Pipeline(p.Config, p.Lock, materials, s.fetch)
 	runner := &stage.Runner{
 		Store: s.Store, Epoch: p.Lock.Epoch, Recorder: provenance.Recorder{Signer: signer}, Progress: s.Progress, Journal: s.Journal,
@@ -66,7 +70,7 @@ func (s *Session) Build(ctx context.Context, out string, signer *provenance.Sign
 	if err := sweep(out); err != nil {
 		return nil, err
 	}
-	draft, err := os.MkdirTemp(out, draftPrefix+"*")
+	draft, err := os.MkdirTemp(out, provenance.DraftPrefix+"*")
 	if err != nil {
 		return nil, artifact.ExplainWrite(err)
 	}
@@ -77,7 +81,7 @@ func (s *Session) Build(ctx context.Context, out string, signer *provenance.Sign
 	}
 	s.tell("verify", stage.StateRunning)
 	b.Checks, err = provenance.Verify(ctx, draft, provenance.VerifyOptions{
-		Key: signer.Public(), Fetched: Fetched, Report: report, Known: s.heldBefore, Now: s.Now,
+		Key: signer.Public(), Fetched: Fetched, Report: report, Known: s.heldBefore, SHA512: s.sha512, Now: s.Now, Unreleased: true, Alone: true,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("verify the build's own output: %w", err)
@@ -200,6 +204,15 @@ func Fetched(l *lockfile.Lock) map[string]artifact.Digest {
 		want["fetch/"+it.Set+"/"+it.Repository+"/"+it.Path] = it.Digest
 	}
 	return want
+}
+
+// sha512 is that of stored content; "" where the store does not have it.
+func (s *Session) sha512(d artifact.Digest) string {
+	sum, err := s.Store.Sum(d, "sha512", sha512.New())
+	if err != nil {
+		return ""
+	}
+	return sum
 }
 
 // held is the note that a check of provenance.Verify held for some content,

@@ -14,37 +14,33 @@ import (
 // Steps are the stages of a config's pipeline as a layout names them.
 func Steps(c *config.Config) []provenance.Step {
 	some := stage.Material{}
-	g, _ := Pipeline(c, &lockfile.Lock{}, &Materials{
+	lock := &lockfile.Lock{}
+	if c.Base.IsImage() {
+		lock.Image = &lockfile.Image{}
+	}
+	m := &Materials{
 		OverlayFiles: []stage.Material{some}, Overlay: []customise.File{{}}, Scripts: []stage.Material{some}, Preseed: []stage.Material{some}, Menu: &some,
-	}, nil)
+	}
+	if c.Base.Dockerfile+c.Base.SignedBy != "" {
+		m.Dockerfile = &some
+	}
+	g, _ := Pipeline(c, lock, m, nil)
 	var steps []provenance.Step
 	for _, s := range g.Stages() {
 		step := provenance.Step{Name: s.Name, Project: len(s.Materials) > 0}
 		for _, in := range s.Inputs {
 			maker := stage.MakerOf(in.From)
-			t := provenance.Taken{Step: maker, Pattern: pattern(maker, stage.NameOf(in.From), stage.KindOf(in.From))}
+			t := provenance.Taken{Step: maker, Pattern: stage.RecordPath(maker, stage.NameOf(in.From), stage.KindOf(in.From), "*")}
 			if !slices.Contains(step.Takes, t) {
 				step.Takes = append(step.Takes, t)
 			}
 		}
 		for _, out := range s.Outputs {
-			step.Gives = append(step.Gives, pattern(s.Name, out.Name, out.Kind))
+			step.Gives = append(step.Gives, stage.RecordPath(s.Name, out.Name, out.Kind, "*"))
 		}
 		steps = append(steps, step)
 	}
 	return steps
-}
-
-// pattern matches the record paths of an output.
-func pattern(stageName, output string, kind stage.Kind) string {
-	p := stageName + "/" + output
-	switch kind {
-	case stage.KindSet:
-		p += "/*"
-	case stage.KindTree:
-		p += ".mtree"
-	}
-	return p
 }
 
 // CheckLayout refuses, before an hour is spent, a layout that this build cannot meet.

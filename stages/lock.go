@@ -28,6 +28,10 @@ var (
 	// bootPackages hold what firmware starts; nothing that they depend on is needed.
 	bootPackages = []string{"grub-pc-bin", "grub-efi-amd64-bin"}
 	memtestName  = "memtest86+"
+	// signedPackages hold what Secure Boot starts.
+	signedPackages = []string{"shim-signed", "grub-efi-amd64-signed"}
+	// verityPackage makes the hash tree of a squashfs.
+	verityPackage = "cryptsetup-bin"
 	// minimal is a bootstrapped base.
 	minimal = []string{"?essential", "?priority(required)", "apt"}
 )
@@ -237,24 +241,31 @@ func lockPackage(p *archive.Package, from string, why string, uses ...lockfile.U
 func (k *locking) tools(context.Context) error {
 	c := k.config
 	all, origin := packagesOf(k.of(c.BootArchives()))
-	names := bootPackages
+	names := slices.Clone(bootPackages)
 	if c.Boot.WithMemtest() {
-		names = append(slices.Clone(names), memtestName)
+		names = append(names, memtestName)
+	}
+	if c.Boot.SecureBoot {
+		names = append(names, signedPackages...)
 	}
 	for _, name := range names {
 		p := newest(all, name, k.lock.Architecture)
 		if p == nil {
-			return fault.New(fault.Usage, "name an archive that has it under boot.archives; without memtest86+: boot.memtest: false", "boot set: no archive has %s", name)
+			return fault.New(fault.Usage, "name an archive that has it under boot.archives; boot.memtest and boot.secure-boot say whether memtest86+ and signed boot loaders are wanted", "boot set: no archive has %s", name)
 		}
 		k.lock.Boot = append(k.lock.Boot, lockPackage(p, origin[p.SHA256], "boots the image", lockfile.UseBoot))
 	}
 	all, origin = packagesOf(k.of(c.ToolArchives()))
+	build := slices.Clone(toolPackages)
+	if c.Squashfs.Verity {
+		build = append(build, verityPackage)
+	}
 	for _, group := range []struct {
 		use   lockfile.Use
 		roots []string
 		what  string
 	}{
-		{lockfile.UseBuild, toolPackages, "builds the image"},
+		{lockfile.UseBuild, build, "builds the image"},
 		{lockfile.UseSolve, solverPackages, "chooses packages for isotrace lock"},
 		{lockfile.UseEmulator, emulatorPackages, "runs the image for isotrace boot"},
 	} {

@@ -18,6 +18,7 @@ import (
 	"github.com/isotrace/isotrace/internal/fault"
 	"github.com/isotrace/isotrace/internal/lockfile"
 	"github.com/isotrace/isotrace/internal/stage"
+	"github.com/isotrace/isotrace/provenance"
 	"github.com/isotrace/isotrace/stages/base"
 	"github.com/isotrace/isotrace/stages/fetch"
 	"github.com/isotrace/isotrace/stages/install"
@@ -43,6 +44,9 @@ func (k *locking) openBase(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := k.takeSignature(img); err != nil {
+		return err
+	}
 	locked := img.Locked
 	for _, b := range locked.Blobs() {
 		if err := img.Copy(ctx, k.Store, b); err != nil {
@@ -64,6 +68,38 @@ func (k *locking) openBase(ctx context.Context) error {
 		k.Mirrors.Base = k.base.sources
 		return nil
 	})
+}
+
+// takeSignature finds the signature of the key that the config names.
+func (k *locking) takeSignature(img *baseimage.Image) (err error) {
+	name := k.config.Base.SignedBy
+	if name == "" {
+		return nil
+	}
+	root, err := os.OpenRoot(k.Project.Dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, root.Close()) }()
+	text, err := readIn(root, config.Clean(name), 1<<16)
+	if err != nil {
+		return fault.New(fault.Usage, "base.signed-by is the file of a public key, below the project's folder", "base.signed-by: %w", err)
+	}
+	key, err := provenance.ParsePublicKey(name, text)
+	if err != nil {
+		return err
+	}
+	why := "there is none"
+	for _, s := range img.Signatures {
+		if err := provenance.CheckImageSignature(key, s.Payload, s.Value, provenance.SignedDigests(&img.Locked)...); err != nil {
+			why = err.Error()
+			continue
+		}
+		img.TakeSignature(s)
+		img.Locked.Signature.Key = artifact.Ref{Path: config.Clean(name), Digest: artifact.HashBytes(text), Size: int64(len(text))}
+		return nil
+	}
+	return fault.New(fault.Refused, "have it signed with cosign sign --key, or name another key", "base image sha256:%s: no signature of key %.8s (%s): %s", img.Locked.Manifest.Digest, key.KeyID(), name, why)
 }
 
 // haveAll stands for a fetcher where everything is in the store.

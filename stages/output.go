@@ -1,6 +1,8 @@
 package stages
 
 import (
+	"bytes"
+	"crypto/sha512"
 	"errors"
 	"fmt"
 	"io"
@@ -67,6 +69,12 @@ func (s *Session) writeDraft(draft string, signer *provenance.Signer, b *Built) 
 	for _, ref := range b.Results["sbom"].Outputs[sbom.Output].Set {
 		copies[filepath.Join(provenance.SbomDir, ref.Path)] = s.Store.Path(ref.Digest)
 	}
+	for file, d := range provenance.BaseFiles(p.Lock) {
+		copies[file] = s.Store.Path(d)
+	}
+	if name := p.Config.Base.Dockerfile; name != "" {
+		copies[provenance.BaseDockerfile] = s.Store.Path(b.Results["base"].Record.Materials[RecordPath(config.Clean(name))])
+	}
 	for _, a := range p.Lock.Archives {
 		copies[provenance.KeyringName(a.Keyring.Digest)] = s.Store.Path(a.Keyring.Digest)
 	}
@@ -87,6 +95,13 @@ func (s *Session) writeDraft(draft string, signer *provenance.Signer, b *Built) 
 		if err := artifact.WriteBytes(at, 0o644, text); err != nil {
 			return err
 		}
+	}
+	strong, err := s.Store.Sum(images[0].Digest, "sha512", sha512.New())
+	if err != nil {
+		return err
+	}
+	if err := provenance.Attest(draft, signer, images[0], strong); err != nil {
+		return err
 	}
 	return provenance.WriteSums(evidence, images, signer)
 }
@@ -111,9 +126,6 @@ func copyFile(from, to string) (err error) {
 	return out.Sync()
 }
 
-// draftPrefix marks folders that a build has not finished.
-const draftPrefix = ".isotrace-draft-"
-
 // sweep removes what a killed build has left in the output folder.
 func sweep(out string) error {
 	entries, err := os.ReadDir(out)
@@ -121,7 +133,7 @@ func sweep(out string) error {
 		return err
 	}
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), draftPrefix) {
+		if strings.HasPrefix(e.Name(), provenance.DraftPrefix) {
 			if err := os.RemoveAll(filepath.Join(out, e.Name())); err != nil {
 				return fmt.Errorf("remove what an earlier build left: %w", err)
 			}
@@ -130,10 +142,54 @@ func sweep(out string) error {
 	return nil
 }
 
+// sameEvidence tells whether two folders have the same images and evidence, as their
+// sums tell.
+func sameEvidence(a, b string) (bool, error) {
+	sums := filepath.Join(provenance.EvidenceDir, provenance.Sums)
+	first, err := os.ReadFile(filepath.Join(a, sums))
+	if err != nil {
+		return false, err
+	}
+	second, err := os.ReadFile(filepath.Join(b, sums))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return bytes.Equal(first, second), err
+}
+
+// keepLinks takes over the links that other builders of the same image left.
+func keepLinks(draft, out string) error {
+	links := filepath.Join(provenance.EvidenceDir, provenance.LinksDir)
+	entries, err := os.ReadDir(filepath.Join(out, links))
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !e.Type().IsRegular() {
+			continue
+		}
+		to := filepath.Join(draft, links, e.Name())
+		if err := copyFile(filepath.Join(out, links, e.Name()), to); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+	}
+	return nil
+}
+
 // publish moves a verified draft into place, of the images those that it has.
 // The first image goes last: whoever finds it finds its evidence. Between the
-// steps there is no image at all.
+// steps there is no image at all. What was released stays so only where the evidence
+// is the same.
 func publish(draft, out string, images ...string) error {
+	if same, err := sameEvidence(draft, out); err != nil {
+		return err
+	} else if !same {
+		if err := provenance.Unrelease(out); err != nil {
+			return err
+		}
+	} else if err := keepLinks(draft, out); err != nil {
+		return err
+	}
 	for _, i := range images {
 		if err := os.Remove(filepath.Join(out, i)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err

@@ -3,7 +3,6 @@ package stages
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -62,6 +61,11 @@ func Pipeline(c *config.Config, l *lockfile.Lock, m *Materials, fetcher fetch.Fe
 	first := base.Bootstrap(fetched.Set(fetch.Base))
 	if l.Image != nil {
 		first = base.Image(fetched.Set(fetch.Base), l.Image.Manifest.Digest)
+		for _, proof := range []*stage.Material{m.Dockerfile, m.BaseKey} {
+			if proof != nil {
+				first.Materials = append(first.Materials, *proof)
+			}
+		}
 	} else {
 		installable = append(installable, fetched.Set(fetch.Base))
 	}
@@ -83,21 +87,28 @@ func Pipeline(c *config.Config, l *lockfile.Lock, m *Materials, fetcher fetch.Fe
 	sanitised := g.Add(sanitise.Stage(customised.Tree("root"), sanitise.Params{Keep: c.Sanitise.Keep, Protect: overlayPaths(m)}))
 	root := sanitised.Tree("root")
 
-	boots := g.Add(kernel.Stage(root))
+	boots := g.Add(kernel.Stage(root, kernel.Params{Verity: c.Squashfs.Verity}))
 	manifests := g.Add(manifest.Stage(root, manifest.Params{LiveOnly: c.Manifest.LiveOnly}))
-	squash := g.Add(squashfs.Stage(tools, root, squashfs.Params{Compression: c.Squashfs.Compression, Level: c.Squashfs.Level})).File(squashfs.Output)
-	parts := g.Add(bootparts.Stage(tools, boot, bootparts.Params{Marker: livetree.Marker(c.Name, c.Release), Memtest: c.Boot.WithMemtest()}))
+	packed := g.Add(squashfs.Stage(tools, root, squashfs.Params{Compression: c.Squashfs.Compression, Level: c.Squashfs.Level, Verity: c.Squashfs.Verity}))
+	squash := packed.File(squashfs.Output)
+	parts := g.Add(bootparts.Stage(tools, boot, bootparts.Params{Marker: livetree.Marker(c.Name, c.Release), Memtest: c.Boot.WithMemtest(), SecureBoot: c.Boot.SecureBoot}))
 
 	live := livetree.Inputs{
 		Kernel: boots.File(kernel.Kernel), Initrd: boots.File(kernel.Initrd), System: boots.File(kernel.Facts), Squashfs: squash, Manifests: map[string]stage.File{},
-		BIOS: parts.File(bootparts.BIOS), EFI: parts.File(bootparts.EFI), Memtest: parts.Set(bootparts.Memory), Config: m.Config, Menu: m.Menu,
+		BIOS: parts.File(bootparts.BIOS), EFI: parts.Set(bootparts.EFI), Memtest: parts.Set(bootparts.Memory), Config: m.Config, Menu: m.Menu,
+	}
+	products := []stage.File{squash, parts.File(bootparts.BIOS)}
+	if c.Squashfs.Verity {
+		live.Verity = []stage.File{packed.File(squashfs.HashTree), packed.File(squashfs.RootHash)}
+		products = append(products, live.Verity[0])
 	}
 	for _, name := range manifest.Outputs {
 		live.Manifests[name] = manifests.File(name)
+		products = append(products, manifests.File(name))
 	}
 	tree := g.Add(livetree.Stage(live, livetree.Params{
 		Name: c.Name, Title: c.Title, Release: c.Release, Architecture: c.Architecture,
-		Live: c.Live, Parameters: c.Boot.Parameters, Timeout: *c.Boot.Timeout, Serial: c.Boot.Serial,
+		Live: c.Live, Parameters: c.Boot.Parameters, Timeout: *c.Boot.Timeout, Serial: c.Boot.Serial, SecureBoot: c.Boot.SecureBoot,
 	})).Set(livetree.Output)
 
 	image := g.Add(iso.Stage(tools, iso.Inputs{
@@ -107,12 +118,12 @@ func Pipeline(c *config.Config, l *lockfile.Lock, m *Materials, fetcher fetch.Fe
 	known := g.Add(catalogue.Stage(root, facts, catalogue.Params{Expect: l.Installed()})).File(catalogue.Output)
 	traced := g.Add(trace.Stage(trace.Inputs{
 		Root: root, Boot: boot, Lists: lists, Catalogue: known, System: boots.File(kernel.Facts), Initrd: boots.File(kernel.Initrd), Program: kernel.Program,
-		BIOS: parts.File(bootparts.BIOS), EFI: parts.File(bootparts.EFI), ESP: parts.File(bootparts.ESP), MBR: parts.File(bootparts.MBR), Medium: tree,
+		BIOS: parts.File(bootparts.BIOS), EFI: parts.Set(bootparts.EFI), ESP: parts.File(bootparts.ESP), MBR: parts.File(bootparts.MBR), Medium: tree,
 		Turns: []trace.Turn{
 			{Stage: "sanitise", Changes: sanitised.File(sanitise.Changes)}, {Stage: "customise", Changes: customised.File(customise.Changes)},
 			{Stage: "install", Changes: installed.File(install.Changes)}, {Stage: "base", Changes: minimal.File(base.Changes)},
 		},
-		Products: append([]stage.File{squash, parts.File(bootparts.BIOS), parts.File(bootparts.EFI)}, slices.Collect(maps.Values(live.Manifests))...),
+		Products: products,
 	}, traceParams(c, l, m))).Set(trace.Output)
 
 	bills := g.Add(sbom.Stage(sbom.Inputs{

@@ -96,6 +96,8 @@ type Materials struct {
 	Scripts      []stage.Material
 	Preseed      []stage.Material
 	Menu         *stage.Material
+	// Dockerfile of the base image and BaseKey of its signer, nil where the config names none.
+	Dockerfile, BaseKey *stage.Material
 	// Requirements is the project's list, and RequirementList what it says; both
 	// are nil where there is none.
 	Requirements    *stage.Material
@@ -156,12 +158,18 @@ func (c *collector) all(ctx context.Context, cfg *config.Config, m *Materials) e
 			*list.to = append(*list.to, mat)
 		}
 	}
-	if cfg.Boot.Menu != "" {
-		mat, _, err := c.file(config.Clean(cfg.Boot.Menu))
+	for _, one := range []struct {
+		name string
+		to   **stage.Material
+	}{{cfg.Boot.Menu, &m.Menu}, {cfg.Base.Dockerfile, &m.Dockerfile}, {cfg.Base.SignedBy, &m.BaseKey}} {
+		if one.name == "" {
+			continue
+		}
+		mat, _, err := c.file(config.Clean(one.name))
 		if err != nil {
 			return err
 		}
-		m.Menu = &mat
+		*one.to = &mat
 	}
 	for _, o := range cfg.Overlay {
 		if err := c.overlay(ctx, o, m); err != nil {

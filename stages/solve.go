@@ -14,6 +14,7 @@ import (
 	"github.com/isotrace/isotrace/internal/archive"
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/config"
+	"github.com/isotrace/isotrace/internal/fault"
 	"github.com/isotrace/isotrace/internal/lockfile"
 )
 
@@ -77,7 +78,7 @@ func (k *locking) target(ctx context.Context, s *solver, origin map[artifact.Dig
 	if len(request) > 0 {
 		var err error
 		if chosen, err = s.solve(ctx, request, c.Recommends); err != nil {
-			return explainPackage(c, err)
+			return explainPackage(c, err, s.byDigest)
 		}
 	}
 	for _, p := range c.Packages {
@@ -97,14 +98,25 @@ func (k *locking) target(ctx context.Context, s *solver, origin map[artifact.Dig
 	return nil
 }
 
-// explainPackage says where in the config an unknown package stands.
-func explainPackage(c *config.Config, err error) error {
+// explainPackage says where in the config an unknown package stands, and which
+// names come near it.
+func explainPackage(c *config.Config, err error, all map[artifact.Digest]*archive.Package) error {
 	unknown, ok := errors.AsType[*aptsolve.UnknownPackageError](err)
 	if !ok {
 		return err
 	}
+	names := func(yield func(string) bool) {
+		for _, p := range all {
+			if !yield(p.Name) {
+				return
+			}
+		}
+	}
+	if near := archive.Nearest(unknown.Name, names); len(near) > 0 {
+		err = fault.WithHint(err, "names that are near: "+strings.Join(near, ", "))
+	}
 	for i, p := range c.Packages {
-		if p.Name == unknown.Name {
+		if name, _, _ := strings.Cut(p.Name, "="); name == unknown.Name {
 			return fmt.Errorf("%s: packages[%d]: %w", config.FileName, i, err)
 		}
 	}

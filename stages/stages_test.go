@@ -25,6 +25,7 @@ import (
 
 	"github.com/isotrace/isotrace/internal/archive"
 	"github.com/isotrace/isotrace/internal/artifact"
+	"github.com/isotrace/isotrace/internal/artifact/artifacttest"
 	"github.com/isotrace/isotrace/internal/baseimage"
 	"github.com/isotrace/isotrace/internal/config"
 	"github.com/isotrace/isotrace/internal/fault"
@@ -65,6 +66,18 @@ func TestPipelineDoc(t *testing.T) {
 	}
 	if have != string(want) {
 		t.Errorf("%s is not what the pipeline is: make docs", golden)
+	}
+}
+
+// TestSameSteps makes sure that one config has one pipeline: a layout that is written
+// again is the same layout.
+func TestSameSteps(t *testing.T) {
+	c := &config.Config{Name: "x", Release: "1", Sources: true, Boot: config.Boot{Timeout: new(int)}}
+	want := Steps(c)
+	for range 20 {
+		if have := Steps(c); !reflect.DeepEqual(have, want) {
+			t.Fatalf("the steps differ:\n%v\n%v", have, want)
+		}
 	}
 }
 
@@ -171,16 +184,7 @@ func TestCollect(t *testing.T) {
 
 func openStore(t *testing.T) *artifact.Store {
 	t.Helper()
-	store, err := artifact.OpenStore(filepath.Join(t.TempDir(), "store"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := store.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return store
+	return artifacttest.Open(t, filepath.Join(t.TempDir(), "store"))
 }
 
 // layerOf makes an image layer of files; a name that ends in a slash is a folder.

@@ -96,6 +96,12 @@ type Base struct {
 	Archive string `yaml:"archive,omitempty" json:"archive,omitempty"`
 	// Digest that the image must have, sha256:HEX.
 	Digest string `yaml:"digest,omitempty" json:"digest,omitempty"`
+	// SignedBy is the file of the public key, PEM, that has to have signed the image with
+	// cosign. The lock holds the signature.
+	SignedBy string `yaml:"signed-by,omitempty" json:"signed-by,omitempty"`
+	// Dockerfile that the image was built from, where it is at hand: policy wants one
+	// FROM in it.
+	Dockerfile string `yaml:"dockerfile,omitempty" json:"dockerfile,omitempty"`
 }
 
 // IsImage tells a base image from a bootstrap.
@@ -215,6 +221,10 @@ type Boot struct {
 	Serial bool `yaml:"serial,omitempty" json:"serial,omitempty"`
 	// Memtest offers memtest86+; true where it is left out.
 	Memtest *bool `yaml:"memtest,omitempty" json:"memtest,omitempty"`
+	// SecureBoot starts the image through shim and the GRUB that the distribution
+	// signed, so that it boots where Secure Boot is on. The kernel has to be signed,
+	// too. Without it GRUB is made from its modules, and nobody has signed it.
+	SecureBoot bool `yaml:"secure-boot,omitempty" json:"secure-boot,omitempty"`
 	// Requirements are those that the way the image boots is there for: boot
 	// loaders, menu and kernel parameters as a whole.
 	Requirements []string `yaml:"requirements,omitempty" json:"requirements,omitempty"`
@@ -234,6 +244,10 @@ type Squashfs struct {
 	Compression string `yaml:"compression,omitempty" json:"compression,omitempty" jsonschema:"enum=zstd,enum=gzip,enum=xz"`
 	// Level of zstd (1 to 22) or gzip (1 to 9).
 	Level int `yaml:"level,omitempty" json:"level,omitempty" jsonschema:"minimum=1,maximum=22"`
+	// Verity has live-boot check every block of the squashfs, when it is read,
+	// against a root hash on the kernel's command line, with dm-verity. What does
+	// not fit stops the machine. The package libcryptsetup12 has to be in the image.
+	Verity bool `yaml:"verity,omitempty" json:"verity,omitempty"`
 }
 
 // Manifest is what the installer is told.

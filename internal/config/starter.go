@@ -55,6 +55,7 @@ hostname: %[1]s
 #   - {name: operator, groups: [sudo], password-hash: "..."} # openssl passwd -6
 
 boot:
+  secure-boot: true # boot where Secure Boot is on, through the signed shim and GRUB
   serial: true # show the menu on the first serial port, too
   parameters: [console=tty0, "console=ttyS0,115200"]
 `

@@ -124,6 +124,12 @@ func (f *file) base(c *Config) error {
 			return f.errorAt("base.digest", "only images have one", "a bootstrap has no digest")
 		}
 	}
+	if c.Base.Bootstrap != "" && c.Base.SignedBy+c.Base.Dockerfile != "" {
+		return f.errorAt("base", "only images have them", "a bootstrap has no signed-by and no dockerfile: its packages are signed")
+	}
+	if c.Base.Archive != "" && c.Base.SignedBy != "" {
+		return f.errorAt("base.signed-by", "take the image from a registry or an OCI layout", "what docker save writes holds no signature")
+	}
 	if c.Base.Bootstrap != "" && !slices.ContainsFunc(c.Archives, func(a Archive) bool { return a.Suite == c.Base.Bootstrap }) {
 		return f.errorAt("base.bootstrap", "list the suite under archives", "%q is no suite of the archives", c.Base.Bootstrap)
 	}
@@ -279,6 +285,9 @@ func (f *file) users(c *Config) error {
 }
 
 func (f *file) squashfs(c *Config) error {
+	if c.Squashfs.Verity && c.Live != "live-boot" {
+		return f.errorAt("squashfs.verity", "leave it out, or boot with live-boot", "%s knows no dm-verity", c.Live)
+	}
 	highest, ok := map[string]int{"zstd": 22, "gzip": 9, "xz": 0}[c.Squashfs.Compression]
 	if !ok {
 		return f.errorAt("squashfs.compression", "zstd is fast, xz is small, gzip is what old kernels read", "%q is none of zstd, gzip and xz", c.Squashfs.Compression)

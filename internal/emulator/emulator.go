@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -20,11 +21,19 @@ import (
 // Firmware is what starts the boot loader.
 type Firmware string
 
-// The firmwares: SeaBIOS and OVMF.
+// The firmwares: SeaBIOS, OVMF, and OVMF with Secure Boot on and the keys of
+// Microsoft, as machines are sold with.
 const (
-	BIOS Firmware = "bios"
-	UEFI Firmware = "uefi"
+	BIOS       Firmware = "bios"
+	UEFI       Firmware = "uefi"
+	SecureBoot Firmware = "secureboot"
 )
+
+// flash are OVMF's code and variables below usr/share/OVMF, by firmware.
+var flash = map[Firmware]struct{ code, vars string }{
+	UEFI:       {"OVMF_CODE_4M.fd", "OVMF_VARS_4M.fd"},
+	SecureBoot: {"OVMF_CODE_4M.secboot.fd", "OVMF_VARS_4M.ms.fd"},
+}
 
 // Medium is what the image is presented as.
 type Medium string
@@ -54,8 +63,12 @@ type Options struct {
 	Medium   Medium
 	// Accelerator is KVM where it works and TCG elsewhere, when empty.
 	Accelerator Accelerator
-	// Expect is the text on the console that ends the wait.
-	Expect string
+	// Processors of the guest; 2 when 0.
+	Processors int
+	// Key is pressed in the boot menu, as a hot key of it; none when empty.
+	Key string
+	// Expect are texts on the console; the first that comes ends the wait.
+	Expect []string
 	// Timeout bounds the boot; 15 minutes when 0.
 	Timeout time.Duration
 	// Console takes what the guest writes, as it comes; it may be nil.
@@ -68,6 +81,8 @@ type Options struct {
 type Report struct {
 	Accelerator Accelerator
 	Took        time.Duration
+	// Found is the expected text that came.
+	Found string
 	// Console is all that the guest wrote; Screen is a PNG of its screen at the
 	// end, or nil where QEMU gave none.
 	Console, Screen []byte
@@ -81,6 +96,12 @@ const (
 	maxConsole = 16 << 20
 )
 
+// refusals are texts after which nothing good comes: of shim, the firmware, GRUB,
+// the kernel, live-boot and casper.
+var refusals = []string{
+	"Security Violation", ": Access Denied", "bad shim signature", "Kernel panic - not syncing", "Verification failed", "Check finished: errors found",
+}
+
 var errSilent = errors.New("the console is silent")
 
 // Boot boots the image and waits for the expected text. The report is filled
@@ -88,6 +109,9 @@ var errSilent = errors.New("the console is silent")
 func Boot(ctx context.Context, o Options) (Report, error) {
 	if o.Timeout == 0 {
 		o.Timeout = defaultTimeout
+	}
+	if o.Processors == 0 {
+		o.Processors = 2
 	}
 	if o.Notice == nil {
 		o.Notice = func(string) {}
@@ -133,21 +157,28 @@ const (
 )
 
 // Argv is the command line of QEMU.
-func Argv(f Firmware, m Medium, a Accelerator) []string {
+func Argv(f Firmware, m Medium, a Accelerator, processors int) []string {
 	cpu := "max"
 	if a == KVM {
 		cpu = "host"
 	}
+	machine := "q35,accel=" + string(a)
+	if f == SecureBoot {
+		machine += ",smm=on" // the variables are written in system management mode alone
+	}
 	argv := []string{
-		"qemu-system-x86_64", "-nodefaults", "-no-user-config", "-machine", "q35,accel=" + string(a), "-cpu", cpu, "-smp", "2", "-m", "2048",
+		"qemu-system-x86_64", "-nodefaults", "-no-user-config", "-machine", machine, "-cpu", cpu, "-smp", strconv.Itoa(processors), "-m", "2048",
 		"-display", "none", "-vga", "std", "-nic", "none", "-no-reboot", "-rtc", "base=utc",
 		"-serial", "file:" + consolePath, "-qmp", "stdio",
 		"-drive", "if=none,id=medium,format=raw,readonly=on,file=" + imagePath,
 	}
-	if f == UEFI {
+	if fl, ok := flash[f]; ok {
 		argv = append(argv,
-			"-drive", "if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/OVMF_CODE_4M.fd",
+			"-drive", "if=pflash,format=raw,readonly=on,file=/usr/share/OVMF/"+fl.code,
 			"-drive", "if=pflash,format=raw,file="+varsPath)
+	}
+	if f == SecureBoot {
+		argv = append(argv, "-global", "driver=cfi.pflash01,property=secure,value=on")
 	}
 	if m == USB {
 		return append(argv, "-device", "qemu-xhci", "-device", "usb-storage,drive=medium,removable=on,bootindex=0")
@@ -165,8 +196,8 @@ func boot(ctx context.Context, o Options, a Accelerator) (r Report, err error) {
 	if err := os.Chmod(dir, 0o777|os.ModeSticky); err != nil {
 		return r, err
 	}
-	if o.Firmware == UEFI {
-		if err := copyVars(o.Toolbox, filepath.Join(dir, filepath.Base(varsPath))); err != nil {
+	if fl, ok := flash[o.Firmware]; ok {
+		if err := copyVars(o.Toolbox, fl.vars, filepath.Join(dir, filepath.Base(varsPath))); err != nil {
 			return r, err
 		}
 	}
@@ -178,7 +209,7 @@ func boot(ctx context.Context, o Options, a Accelerator) (r Report, err error) {
 	}
 	defer func() { err = errors.Join(err, control.close()) }()
 	spec := sandbox.Spec{
-		Root: o.Toolbox, Temp: dir, Argv: Argv(o.Firmware, o.Medium, a),
+		Root: o.Toolbox, Temp: dir, Argv: Argv(o.Firmware, o.Medium, a, o.Processors),
 		Binds: []sandbox.Bind{{Source: o.Image, Target: imagePath}},
 		Stdin: control.in, Stdout: control.out, Stderr: &control.stderr,
 	}
@@ -190,6 +221,9 @@ func boot(ctx context.Context, o Options, a Accelerator) (r Report, err error) {
 	go func() { ended <- sandbox.Run(ctx, spec) }()
 
 	w := &watcher{path: filepath.Join(dir, filepath.Base(consolePath)), mirror: o.Console}
+	if o.Key != "" {
+		w.press = func() { control.press(ctx, o.Key) }
+	}
 	waitErr := w.wait(ctx, ended, o, a)
 	r.Took = time.Since(start)
 	if !w.over {
@@ -202,20 +236,20 @@ func boot(ctx context.Context, o Options, a Accelerator) (r Report, err error) {
 			<-ended
 		}
 	}
-	r.Console = w.text
+	r.Console, r.Found = w.text, w.found(o.Expect)
 	if waitErr == nil || errors.Is(waitErr, errSilent) || startFailed(waitErr) {
 		return r, waitErr
 	}
 	return r, fault.WithHint(waitErr, "look at the console and the screenshot that are kept beside the image")
 }
 
-func copyVars(toolbox, to string) (err error) {
+func copyVars(toolbox, vars, to string) (err error) {
 	root, err := os.OpenRoot(toolbox)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, root.Close()) }()
-	b, err := root.ReadFile("usr/share/OVMF/OVMF_VARS_4M.fd")
+	b, err := root.ReadFile("usr/share/OVMF/" + vars)
 	if err != nil {
 		return fmt.Errorf("the toolbox has no UEFI firmware: %w", err)
 	}
@@ -228,6 +262,31 @@ type watcher struct {
 	mirror io.Writer
 	text   []byte
 	over   bool // QEMU has ended
+	// press presses a key of the boot menu; it may be nil.
+	press   func()
+	pressed time.Time
+}
+
+// keyEvery is how often the key is pressed until something was started: when the
+// menu is there cannot be told where it does not show on the console.
+const keyEvery = 500 * time.Millisecond
+
+// started are texts of what a boot menu starts: the kernel, its EFI stub, memtest86+.
+var started = [][]byte{[]byte("Linux version "), []byte("EFI stub: "), []byte("Memtest86+")}
+
+// key presses the key until the menu is left.
+func (w *watcher) key() {
+	if w.press == nil || time.Since(w.pressed) < keyEvery {
+		return
+	}
+	for _, text := range started {
+		if bytes.Contains(w.text, text) {
+			w.press = nil
+			return
+		}
+	}
+	w.press()
+	w.pressed = time.Now()
 }
 
 func (w *watcher) wait(ctx context.Context, ended chan error, o Options, a Accelerator) error {
@@ -245,7 +304,7 @@ func (w *watcher) wait(ctx context.Context, ended chan error, o Options, a Accel
 			if _, rerr := w.read(); rerr != nil {
 				return rerr
 			}
-			if w.found(o.Expect) {
+			if w.found(o.Expect) != "" {
 				return nil
 			}
 			if err != nil {
@@ -253,14 +312,17 @@ func (w *watcher) wait(ctx context.Context, ended chan error, o Options, a Accel
 			}
 			return errors.New("the machine switched itself off before it came up")
 		case <-deadline.C:
-			return fmt.Errorf("no %q on the console within %s; its last line: %q", o.Expect, o.Timeout, w.lastLine())
+			return fmt.Errorf("no %s on the console within %s; its last line: %q", quoted(o.Expect), o.Timeout, w.lastLine())
 		case <-tick.C:
 			n, err := w.read()
 			if err != nil {
 				return err
 			}
-			if w.found(o.Expect) {
+			if w.found(o.Expect) != "" {
 				return nil
+			}
+			if text := w.found(refusals); text != "" {
+				return fmt.Errorf("the console says %q", w.lineOf(text))
 			}
 			switch {
 			case n > 0:
@@ -268,6 +330,7 @@ func (w *watcher) wait(ctx context.Context, ended chan error, o Options, a Accel
 			case a == KVM && time.Since(last) > silence:
 				return errSilent
 			}
+			w.key()
 			if len(w.text) > maxConsole {
 				return fmt.Errorf("more than %d bytes on the console", maxConsole)
 			}
@@ -298,7 +361,34 @@ func (w *watcher) read() (n int, err error) {
 	return len(b), nil
 }
 
-func (w *watcher) found(expect string) bool { return bytes.Contains(w.text, []byte(expect)) }
+// found is the first of the texts that is there, or "".
+func (w *watcher) found(texts []string) string {
+	for _, text := range texts {
+		if bytes.Contains(w.text, []byte(text)) {
+			return text
+		}
+	}
+	return ""
+}
+
+// lineOf is the line that a text stands in.
+func (w *watcher) lineOf(text string) string {
+	at := bytes.Index(w.text, []byte(text))
+	from := bytes.LastIndexAny(w.text[:at], "\r\n") + 1
+	line := w.text[from:]
+	if end := bytes.IndexAny(line, "\r\n"); end >= 0 {
+		line = line[:end]
+	}
+	return strings.TrimSpace(string(line))
+}
+
+func quoted(texts []string) string {
+	all := make([]string, len(texts))
+	for i, t := range texts {
+		all[i] = strconv.Quote(t)
+	}
+	return strings.Join(all, " or ")
+}
 
 func (w *watcher) lastLine() string {
 	lines := strings.Split(strings.TrimSpace(string(w.text)), "\n")

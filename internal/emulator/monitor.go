@@ -19,6 +19,7 @@ type monitor struct {
 
 	send    *os.File
 	replies chan bool // a command's success
+	ready   bool      // the capabilities are negotiated
 }
 
 func newMonitor() (*monitor, error) {
@@ -74,10 +75,24 @@ func (m *monitor) execute(ctx context.Context, command string, arguments map[str
 	return false
 }
 
+// negotiate does what comes before the first command.
+func (m *monitor) negotiate(ctx context.Context) bool {
+	if !m.ready {
+		m.ready = m.execute(ctx, "qmp_capabilities", map[string]any{})
+	}
+	return m.ready
+}
+
+// press presses and releases a key, by QEMU's name of it.
+func (m *monitor) press(ctx context.Context, key string) {
+	if m.negotiate(ctx) {
+		m.execute(ctx, "send-key", map[string]any{"keys": []any{map[string]any{"type": "qcode", "data": key}}})
+	}
+}
+
 // screenshot returns the guest's screen as PNG, or nil.
 func (m *monitor) screenshot(ctx context.Context, file string) []byte {
-	if !m.execute(ctx, "qmp_capabilities", map[string]any{}) ||
-		!m.execute(ctx, "screendump", map[string]any{"filename": screenPath, "format": "png"}) {
+	if !m.negotiate(ctx) || !m.execute(ctx, "screendump", map[string]any{"filename": screenPath, "format": "png"}) {
 		return nil
 	}
 	b, err := os.ReadFile(file)

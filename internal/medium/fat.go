@@ -39,7 +39,11 @@ func FAT16(name string) (_ []artifact.Ref, err error) {
 	}
 	defer func() { err = errors.Join(err, storage.Close()) }()
 	defer recovered(&err, "read the FAT file system")
-	files, err := readFAT(storage, st.Size())
+	return listFAT16(storage, st.Size())
+}
+
+func listFAT16(image backend.Storage, size int64) ([]artifact.Ref, error) {
+	files, err := readFAT(image, size)
 	if err != nil {
 		return nil, fmt.Errorf("read the FAT file system: %w", err)
 	}

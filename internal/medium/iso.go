@@ -182,6 +182,16 @@ func (i *ISO) SystemPartition() (_ Extent, _ artifact.Digest, err error) {
 	return Extent{}, "", errors.New("there is no EFI system partition")
 }
 
+// SystemFiles lists the files of the EFI system partition as FAT16 does.
+func (i *ISO) SystemFiles() (_ []artifact.Ref, err error) {
+	e, _, err := i.SystemPartition()
+	if err != nil {
+		return nil, err
+	}
+	defer recovered(&err, "read the EFI system partition")
+	return listFAT16(backend.Sub(i.storage, e.Offset, e.Size), e.Size)
+}
+
 // The places that xorriso patches in a GRUB El Torito image: the boot
 // information table (-boot-info-table) and, in GRUB's own way, the address of
 // what follows its first sectors (--grub2-boot-info). grub-mkimage leaves the

@@ -22,11 +22,7 @@ type Mark struct {
 // sides can bear the same time. It looks without pause: dpkg waits, too, and a
 // sleep lasts longer than a tick on some machines.
 func NewMark() (Mark, error) {
-	now, err := clock(unix.CLOCK_REALTIME)
-	if err != nil {
-		return Mark{}, err
-	}
-	steady, err := clock(unix.CLOCK_MONOTONIC)
+	now, offset, err := now()
 	if err != nil {
 		return Mark{}, err
 	}
@@ -43,10 +39,40 @@ func NewMark() (Mark, error) {
 			return Mark{}, err
 		}
 		if after < now {
-			return Mark{}, errors.New("the host's clock was set back")
+			return Mark{}, ErrClock
 		}
 	}
-	return Mark{At: time.Unix(0, now), offset: time.Duration(now - steady)}, nil
+	return Mark{At: time.Unix(0, now), offset: offset}, nil
+}
+
+// ErrClock tells that changes cannot be told apart by their times. Whatever ran has to run
+// again.
+var ErrClock = errors.New("the host's clock was set back while programs ran")
+
+// jitter is how exactly a mark knows its offset.
+const jitter = time.Millisecond
+
+// now reads the real-time clock and its offset to one that nobody sets. Where the process
+// had to wait between two readings, they say nothing of each other and are made anew.
+func now() (at int64, offset time.Duration, err error) {
+	for range 1000 {
+		before, err := clock(unix.CLOCK_MONOTONIC)
+		if err != nil {
+			return 0, 0, err
+		}
+		at, err := clock(unix.CLOCK_REALTIME)
+		if err != nil {
+			return 0, 0, err
+		}
+		after, err := clock(unix.CLOCK_MONOTONIC)
+		if err != nil {
+			return 0, 0, err
+		}
+		if time.Duration(after-before) < jitter/2 {
+			return at, time.Duration(at - before), nil
+		}
+	}
+	return 0, 0, errors.New("the host is too busy to read two clocks at once")
 }
 
 func clock(id int32) (int64, error) {
@@ -60,9 +86,8 @@ func clock(id int32) (int64, error) {
 // Since tells whether the clock was left alone since an earlier mark: one that
 // was set back would put changes on the wrong side of a mark.
 func (m Mark) Since(earlier Mark) error {
-	const jitter = time.Millisecond // between the two readings of a mark
 	if back := earlier.offset - m.offset; back > jitter {
-		return fmt.Errorf("the host's clock was set back by %s while programs ran", back)
+		return fmt.Errorf("%w, by %s", ErrClock, back)
 	}
 	return nil
 }

@@ -126,6 +126,9 @@ func Run(ctx context.Context, spec Spec) error {
 	case ctx.Err() != nil:
 		return fmt.Errorf("%s: %w", program, context.Cause(ctx))
 	case setup.Len() > 0:
+		if strings.Contains(setup.String(), ErrClock.Error()) { // it comes from another process
+			return fmt.Errorf("run %s: %w", program, ErrClock)
+		}
 		return fmt.Errorf("set up the sandbox for %s: %s", program, setup.String())
 	case err != nil:
 		return fmt.Errorf("start the sandbox for %s: %w", program, err)

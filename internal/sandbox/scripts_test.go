@@ -1,11 +1,13 @@
 package sandbox
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -167,6 +169,26 @@ func TestMark(t *testing.T) {
 	if !slices.IsSorted(marks) {
 		t.Error("marks are not in order")
 	}
+	// Whoever looks while the machine is busy finds the same offset.
+	var stop atomic.Bool
+	for range 8 {
+		go func() {
+			for n := 0; !stop.Load(); n++ {
+				_ = n * n
+			}
+		}()
+	}
+	_, first, err := now()
+	for range 2000 {
+		_, offset, again := now()
+		if err := errors.Join(err, again); err != nil {
+			t.Fatal(err)
+		}
+		if d := (offset - first).Abs(); d > jitter {
+			t.Fatalf("the clock's offset changed by %s", d)
+		}
+	}
+	stop.Store(true)
 	early, late := Mark{offset: 5e9}, Mark{offset: 4e9}
 	if late.Since(early) == nil || early.Since(late) != nil {
 		t.Error("a clock that was set back goes unnoticed")

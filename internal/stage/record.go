@@ -47,17 +47,30 @@ type TreeProduct struct {
 	Layers   []string     `json:"layers"`
 }
 
+// RecordPath is what records call an output of a stage; path is that of a file of a
+// set.
+func RecordPath(stage, output string, kind Kind, path string) string {
+	name := stage + "/" + output
+	switch kind {
+	case KindSet:
+		name += "/" + path
+	case KindTree:
+		name += ".mtree"
+	}
+	return name
+}
+
 // entries returns the product as a record names it: path to digest.
 func (p Product) entries(stage, output string) map[string]artifact.Digest {
 	m := map[string]artifact.Digest{}
 	switch {
 	case p.File != nil:
-		m[stage+"/"+output] = p.File.Digest
+		m[RecordPath(stage, output, KindFile, "")] = p.File.Digest
 	case p.Tree != nil:
-		m[stage+"/"+output+".mtree"] = p.Tree.Manifest.Digest
+		m[RecordPath(stage, output, KindTree, "")] = p.Tree.Manifest.Digest
 	default:
 		for _, r := range p.Set {
-			m[stage+"/"+output+"/"+r.Path] = r.Digest
+			m[RecordPath(stage, output, KindSet, r.Path)] = r.Digest
 		}
 	}
 	return m

@@ -19,6 +19,7 @@ import (
 	"github.com/isotrace/isotrace/internal/epoch"
 	"github.com/isotrace/isotrace/internal/fault"
 	"github.com/isotrace/isotrace/internal/roottree"
+	"github.com/isotrace/isotrace/internal/sandbox"
 )
 
 // Runner runs the stages of a graph. The process must have gone through
@@ -339,7 +340,20 @@ func (x *run) make(ctx context.Context, n *node, key artifact.Digest, rec Record
 	return x.makeLocked(ctx, n, key, rec)
 }
 
+// maxClock is how often a stage is run because the host's clock was set back.
+const maxClock = 3
+
 func (x *run) makeLocked(ctx context.Context, n *node, key artifact.Digest, rec Record) (err error) {
+	for range maxClock {
+		if err = x.makeOnce(ctx, n, key, rec); !errors.Is(err, sandbox.ErrClock) || ctx.Err() != nil {
+			return err
+		}
+		x.line(n.Name, sandbox.ErrClock.Error()+": the stage runs again")
+	}
+	return err
+}
+
+func (x *run) makeOnce(ctx context.Context, n *node, key artifact.Digest, rec Record) (err error) {
 	group, gctx := errgroup.WithContext(ctx)
 	for _, in := range n.Inputs {
 		group.Go(func() error { return x.ensure(gctx, in.From.handle()) })

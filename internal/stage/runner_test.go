@@ -17,9 +17,11 @@ import (
 	"time"
 
 	"github.com/isotrace/isotrace/internal/artifact"
+	"github.com/isotrace/isotrace/internal/artifact/artifacttest"
 	"github.com/isotrace/isotrace/internal/epoch"
 	"github.com/isotrace/isotrace/internal/fault"
 	"github.com/isotrace/isotrace/internal/roottree"
+	"github.com/isotrace/isotrace/internal/sandbox"
 )
 
 // pipeline is a small one: a file, a tree with it, and a tree on top.
@@ -93,16 +95,7 @@ func (p *pipeline) run(ctx context.Context, s *artifact.Store, r Recorder) (map[
 
 func newStore(t *testing.T) *artifact.Store {
 	t.Helper()
-	s, err := artifact.OpenStore(filepath.Join(t.TempDir(), "store"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return s
+	return artifacttest.Open(t, filepath.Join(t.TempDir(), "store"))
 }
 
 // clean: no scratch and no mount is left.
@@ -259,6 +252,29 @@ func TestFailureLeavesNothing(t *testing.T) {
 		t.Error("a run without a context went on")
 	}
 	clean(t, s)
+}
+
+// TestClockSetBack: a stage whose changes cannot be told apart runs again, but not for ever.
+func TestClockSetBack(t *testing.T) {
+	for times, want := range map[int]string{1: "", maxClock - 1: "", maxClock: "the host's clock was set back"} {
+		s := newStore(t)
+		runs := 0
+		g := &Graph{}
+		out := g.Add(Stage{
+			Name: "clock", Version: 1, Outputs: []Output{{Name: "out", Kind: KindFile}},
+			Run: func(_ context.Context, w *Work) error {
+				if runs++; runs <= times {
+					return fmt.Errorf("run dpkg: %w", sandbox.ErrClock)
+				}
+				return os.WriteFile(w.OutFile("out"), nil, 0o644)
+			},
+		}).File("out")
+		_, err := (&Runner{Store: s}).Run(t.Context(), g, out)
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) || runs != min(times+1, maxClock) {
+			t.Errorf("set back %d times: %d runs, %v", times, runs, err)
+		}
+		clean(t, s)
+	}
 }
 
 // recorder seals with a word that only it knows.

@@ -31,6 +31,12 @@ func (t *Tracer) Boot(debs []Deb) {
 	}
 }
 
+// InBoot tells whether a package of the boot set has a file of the content.
+func (t *Tracer) InBoot(d artifact.Digest) bool {
+	_, ok := t.boot[d]
+	return ok
+}
+
 // copyOf makes o the copy of a file of the root tree.
 func (t *Tracer) copyOf(o *Origin, at string) {
 	of := t.root[at]

@@ -405,7 +405,7 @@ func (x *rootTracer) removed() {
 			if _, there := x.Tree.Lookup(at); there {
 				continue
 			}
-			x.Head.Removed = append(x.Head.Removed, Removed{Path: at, RawPath: raw(at), Package: d.Package, By: x.remover(at)})
+			x.Head.Removed = append(x.Head.Removed, Removed{Path: at, Package: d.Package, By: x.remover(at)})
 		}
 	}
 	slices.SortFunc(x.Head.Removed, func(a, b Removed) int {

@@ -55,7 +55,7 @@ func WritePart(w io.Writer, name string, origins []Origin) (Part, error) {
 		if _, err := w.Write(frame); err != nil {
 			return part, err
 		}
-		part.Frames = append(part.Frames, Frame{First: chunk[0].Path, RawFirst: raw(chunk[0].Path), Offset: offset, Size: int64(len(frame)), Plain: int64(text.Len())})
+		part.Frames = append(part.Frames, Frame{First: chunk[0].Path, Offset: offset, Size: int64(len(frame)), Plain: int64(text.Len())})
 		offset += int64(len(frame))
 	}
 	return part, nil
@@ -94,7 +94,19 @@ func (o *Origin) fromRaw() error {
 	return nil
 }
 
-// fromRaw does the same in the head.
+// toRaw adds the bytes of texts that are no UTF-8.
+func (h *Head) toRaw() {
+	for _, p := range h.Parts {
+		for i := range p.Frames {
+			p.Frames[i].RawFirst = raw(p.Frames[i].First)
+		}
+	}
+	for i := range h.Removed {
+		h.Removed[i].RawPath = raw(h.Removed[i].Path)
+	}
+}
+
+// fromRaw takes the texts of a head back that a file has as bytes.
 func (h *Head) fromRaw() error {
 	for _, p := range h.Parts {
 		for i := range p.Frames {
@@ -143,6 +155,7 @@ func count(origins []Origin) []Count {
 
 // Encode writes a head in its one form.
 func (h *Head) Encode() ([]byte, error) {
+	h.toRaw()
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)
 	enc.SetEscapeHTML(false)

@@ -1,5 +1,5 @@
-// Package bootparts makes what firmware starts: GRUB for BIOS and UEFI, the
-// EFI system partition, and memtest86+.
+// Package bootparts makes what firmware starts: GRUB for BIOS and UEFI, with or
+// without shim, the EFI system partition, and memtest86+.
 package bootparts
 
 import (
@@ -10,12 +10,15 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/epoch"
 	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/secureboot"
 	"github.com/isotrace/isotrace/internal/stage"
 	"github.com/isotrace/isotrace/internal/tool"
 )
@@ -24,26 +27,32 @@ import (
 const (
 	BIOS   = "bios.img"        // El Torito image for BIOS
 	MBR    = "boot_hybrid.img" // boot code of the master boot record
-	EFI    = "bootx64.efi"     // GRUB for UEFI
+	EFI    = "efi"             // set: what the EFI system partition holds, by path
 	ESP    = "efiboot.img"     // EFI system partition, FAT16
 	Memory = "memtest"         // set: memtest86+ as memtest.bin and memtest.efi
 )
+
+// configPath is what a signed GRUB reads first, in the EFI system partition.
+const configPath = "BOOT/GRUB/GRUB.CFG"
 
 // Params say what GRUB looks for and whether there is a memory test.
 type Params struct {
 	// Marker is a path on the medium by which GRUB knows it.
 	Marker  string `json:"marker"`
 	Memtest bool   `json:"memtest"`
+	// SecureBoot takes shim and the GRUB that the distribution signed, in place of
+	// one that is made here.
+	SecureBoot bool `json:"secure-boot"`
 }
 
 // Stage takes the tree of the boot set and gives the boot parts.
 func Stage(toolbox, boot stage.Tree, p Params) stage.Stage {
 	return stage.Stage{
-		Name: "bootparts", Version: 1, Params: p,
+		Name: "bootparts", Version: 2, Params: p,
 		Takes: "tree of the boot set", Gives: "GRUB for BIOS and UEFI, EFI system partition, memtest86+",
 		Inputs: []stage.Input{{Name: "toolbox", From: toolbox}, {Name: "boot", From: boot}},
 		Outputs: []stage.Output{
-			{Name: BIOS, Kind: stage.KindFile}, {Name: MBR, Kind: stage.KindFile}, {Name: EFI, Kind: stage.KindFile},
+			{Name: BIOS, Kind: stage.KindFile}, {Name: MBR, Kind: stage.KindFile}, {Name: EFI, Kind: stage.KindSet},
 			{Name: ESP, Kind: stage.KindFile}, {Name: Memory, Kind: stage.KindSet},
 		},
 		Run: func(ctx context.Context, w *stage.Work) error { return run(ctx, w, p) },
@@ -59,33 +68,25 @@ var modules = []string{
 
 // grub is one build of GRUB.
 type grub struct {
-	format, folder, output string
-	modules                []string
+	format, folder string
+	modules        []string
 }
 
-var grubs = []grub{
-	{"i386-pc-eltorito", "i386-pc", BIOS, []string{"biosdisk", "linux16", "vbe", "vga"}},
-	{"x86_64-efi", "x86_64-efi", EFI, []string{"efi_gop", "efi_uga", "efifwsetup"}},
-}
+var (
+	grubBIOS = grub{"i386-pc-eltorito", "i386-pc", []string{"biosdisk", "linux16", "vbe", "vga"}}
+	grubEFI  = grub{"x86_64-efi", "x86_64-efi", []string{"efi_gop", "efi_uga", "efifwsetup"}}
+)
 
 // command builds GRUB with the memory disk at /tmp/memdisk.tar.
-func (g grub) command(e epoch.Epoch) tool.Command {
+func (g grub) command(output string, e epoch.Epoch) tool.Command {
 	c := tool.New("grub-mkimage", "--format", g.format, "--directory", "/in/boot/usr/lib/grub/"+g.folder,
-		"--memdisk", "/tmp/memdisk.tar", "--prefix", "(memdisk)/boot/grub", "--output", "/out/"+g.output)
+		"--memdisk", "/tmp/memdisk.tar", "--prefix", "(memdisk)/boot/grub", "--output", output)
 	c.Argv = append(append(c.Argv, modules...), g.modules...)
 	return c.With(e.Env())
 }
 
 func run(ctx context.Context, w *stage.Work, p Params) (err error) {
 	if err := writeMemdisk(filepath.Join(w.Temp(), "memdisk.tar"), p.Marker, w.Epoch); err != nil {
-		return err
-	}
-	for _, g := range grubs {
-		if err := w.Run(ctx, g.command(w.Epoch)); err != nil {
-			return err
-		}
-	}
-	if err := systemPartition(ctx, w); err != nil {
 		return err
 	}
 	dir, err := w.View("boot")
@@ -97,6 +98,16 @@ func run(ctx context.Context, w *stage.Work, p Params) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, root.Close()) }()
+	if err := w.Run(ctx, grubBIOS.command("/out/"+BIOS, w.Epoch)); err != nil {
+		return err
+	}
+	files, err := loaders(ctx, w, root, p)
+	if err != nil {
+		return err
+	}
+	if err := systemPartition(ctx, w, files); err != nil {
+		return err
+	}
 	if err := copyOut(root, "usr/lib/grub/i386-pc/boot_hybrid.img", w.OutFile(MBR)); err != nil {
 		return err
 	}
@@ -106,10 +117,84 @@ func run(ctx context.Context, w *stage.Work, p Params) (err error) {
 	return memtest(w, root)
 }
 
-// writeMemdisk makes the archive in which GRUB finds its first config, which
-// looks for the medium and goes on with the config there.
+// The places of what is signed in its packages, newest first. gcdx64 is the GRUB
+// for media: its prefix is /boot/grub of where it was started from.
+var signed = []struct {
+	path, what string
+	places     []string
+}{
+	{secureboot.FirstPath, "shim", []string{"usr/lib/shim/shimx64.efi.signed.latest", "usr/lib/shim/shimx64.efi.signed"}},
+	{secureboot.GRUBPath, "GRUB", []string{"usr/lib/grub/x86_64-efi-signed/gcdx64.efi.signed"}},
+}
+
+// loaders gives what the EFI system partition holds, in the order of the paths.
+func loaders(ctx context.Context, w *stage.Work, root *os.Root, p Params) ([]artifact.Ref, error) {
+	if !p.SecureBoot {
+		const made = "grub.efi"
+		if err := w.Run(ctx, grubEFI.command("/tmp/"+made, w.Epoch)); err != nil {
+			return nil, err
+		}
+		ref, err := w.Store().Adopt(filepath.Join(w.Temp(), made), "")
+		if err != nil {
+			return nil, err
+		}
+		ref.Path = secureboot.FirstPath
+		return []artifact.Ref{ref}, w.AddToSet(EFI, ref)
+	}
+	cfg := firstConfig(p.Marker)
+	ref, err := w.Store().Add(strings.NewReader(cfg), int64(len(cfg)))
+	if err != nil {
+		return nil, err
+	}
+	ref.Path = configPath
+	files := []artifact.Ref{ref}
+	for _, s := range signed {
+		ref, found, err := keepFirst(w, root, s.places)
+		if err != nil {
+			return nil, err
+		}
+		if !found {
+			return nil, fault.New(fault.Failed, "set boot.secure-boot to false, or name archives that have it under boot.archives",
+				"signed %s: none of %s in its package", s.what, strings.Join(s.places, ", "))
+		}
+		ref.Path = s.path
+		files = append(files, ref)
+	}
+	for _, ref := range files {
+		if err := w.AddToSet(EFI, ref); err != nil {
+			return nil, err
+		}
+	}
+	return files, nil
+}
+
+// keepFirst stores the first file of the boot set that is there.
+func keepFirst(w *stage.Work, root *os.Root, places []string) (ref artifact.Ref, found bool, err error) {
+	for _, place := range places {
+		f, err := root.Open(place)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return ref, false, err
+		}
+		ref, err := w.Store().Add(f, 16<<20)
+		if err := errors.Join(err, f.Close()); err != nil {
+			return ref, false, fmt.Errorf("%s: %w", place, err)
+		}
+		return ref, true, nil
+	}
+	return ref, false, nil
+}
+
+// firstConfig looks for the medium and goes on with the config there.
+func firstConfig(marker string) string {
+	return fmt.Sprintf("search --no-floppy --set=root --file %s\nset prefix=($root)/boot/grub\nconfigfile $prefix/grub.cfg\n", marker)
+}
+
+// writeMemdisk makes the archive in which GRUB finds its first config.
 func writeMemdisk(path, marker string, e epoch.Epoch) error {
-	cfg := fmt.Sprintf("search --no-floppy --set=root --file %s\nset prefix=($root)/boot/grub\nconfigfile $prefix/grub.cfg\n", marker)
+	cfg := firstConfig(marker)
 	return artifact.WriteFile(path, 0o644, func(out io.Writer) error {
 		t := tar.NewWriter(out)
 		for _, h := range []*tar.Header{
@@ -130,12 +215,13 @@ func writeMemdisk(path, marker string, e epoch.Epoch) error {
 }
 
 // systemPartition makes the FAT16 file system from which UEFI starts GRUB.
-func systemPartition(ctx context.Context, w *stage.Work) error {
-	st, err := os.Stat(w.OutFile(EFI))
-	if err != nil {
-		return err
+func systemPartition(ctx context.Context, w *stage.Work, files []artifact.Ref) error {
+	for i, ref := range files {
+		if err := copyFile(w.Content(ref), filepath.Join(w.Temp(), fmt.Sprint("esp-", i))); err != nil {
+			return err
+		}
 	}
-	for _, c := range SystemPartition(st.Size(), w.Epoch) {
+	for _, c := range SystemPartition(files, w.Epoch) {
 		if err := w.Run(ctx, c); err != nil {
 			return err
 		}
@@ -143,18 +229,32 @@ func systemPartition(ctx context.Context, w *stage.Work) error {
 	return nil
 }
 
-// SystemPartition are the commands that make the file system for a GRUB of so
-// many bytes. FAT16 has at least 4,085 clusters; one of a sector each keeps it
-// small. The volume's serial number is the epoch, for lack of anything better.
-func SystemPartition(size int64, e epoch.Epoch) []tool.Command {
+// SystemPartition are the commands that make the file system of the files, which
+// stand in order as /tmp/esp-N. FAT16 has at least 4,085 clusters; one of a
+// sector each keeps it small. The volume's serial number is the epoch, for lack
+// of anything better.
+func SystemPartition(files []artifact.Ref, e epoch.Epoch) []tool.Command {
 	const mib = 1 << 20
+	var size int64
+	var folders []string
+	for _, f := range files {
+		size += f.Size
+		for at := path.Dir(f.Path); at != "."; at = path.Dir(at) {
+			folders = append(folders, "::/"+at)
+		}
+	}
+	slices.Sort(folders)
+	folders = slices.Compact(folders)
 	kib := (size + 4*mib + mib - 1) / mib * 1024
 	env := []string{e.Env(), "TZ=UTC", "MTOOLS_SKIP_CHECK=1"}
-	return []tool.Command{
+	commands := []tool.Command{
 		tool.New("mkfs.vfat", "-C", "-F", "16", "-s", "1", "-i", fmt.Sprintf("%08x", uint32(e)), "--invariant", "/out/"+ESP, fmt.Sprint(kib)).With(env...),
-		tool.New("mmd", "-i", "/out/"+ESP, "::/EFI", "::/EFI/BOOT").With(env...),
-		tool.New("mcopy", "-i", "/out/"+ESP, "/out/"+EFI, "::/EFI/BOOT/BOOTX64.EFI").With(env...),
+		tool.New(append([]string{"mmd", "-i", "/out/" + ESP}, folders...)...).With(env...),
 	}
+	for i, f := range files {
+		commands = append(commands, tool.New("mcopy", "-i", "/out/"+ESP, fmt.Sprint("/tmp/esp-", i), "::/"+f.Path).With(env...))
+	}
+	return commands
 }
 
 // memtests are the places of memtest86+ in its package, newest first, for BIOS
@@ -167,25 +267,18 @@ var memtests = map[string][]string{
 func memtest(w *stage.Work, root *os.Root) error {
 	found := false
 	for name, places := range memtests {
-		for _, place := range places {
-			f, err := root.Open(place)
-			if errors.Is(err, fs.ErrNotExist) {
-				continue
-			}
-			if err != nil {
-				return err
-			}
-			ref, err := w.Store().Add(f, 16<<20)
-			if err := errors.Join(err, f.Close()); err != nil {
-				return fmt.Errorf("%s: %w", place, err)
-			}
-			ref.Path = name
-			if err := w.AddToSet(Memory, ref); err != nil {
-				return err
-			}
-			found = true
-			break
+		ref, ok, err := keepFirst(w, root, places)
+		if err != nil {
+			return err
 		}
+		if !ok {
+			continue
+		}
+		ref.Path = name
+		if err := w.AddToSet(Memory, ref); err != nil {
+			return err
+		}
+		found = true
 	}
 	if !found {
 		return fault.New(fault.Failed, "set boot.memtest to false", "memtest86+: none of %s in its package", strings.Join(memtests["memtest.bin"], ", "))
@@ -193,11 +286,24 @@ func memtest(w *stage.Work, root *os.Root) error {
 	return nil
 }
 
-func copyOut(root *os.Root, from, to string) (err error) {
+func copyOut(root *os.Root, from, to string) error {
 	f, err := root.Open(from)
 	if err != nil {
 		return err
 	}
+	return copyTo(to, f)
+}
+
+func copyFile(from, to string) error {
+	f, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	return copyTo(to, f)
+}
+
+// copyTo copies a file and closes it.
+func copyTo(to string, f *os.File) (err error) {
 	defer func() { err = errors.Join(err, f.Close()) }()
 	return artifact.WriteFile(to, 0o644, func(out io.Writer) error {
 		_, err := io.Copy(out, f)

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/isotrace/isotrace/internal/artifact"
+	"github.com/isotrace/isotrace/internal/artifact/artifacttest"
 	"github.com/isotrace/isotrace/internal/fault"
 	"github.com/isotrace/isotrace/internal/sandbox"
 	"github.com/isotrace/isotrace/internal/stage"
@@ -29,15 +30,7 @@ func TestMain(m *testing.M) {
 // TestTamperedContent: a package that was changed in the store is not used, and
 // not kept either.
 func TestTamperedContent(t *testing.T) {
-	store, err := artifact.OpenStore(filepath.Join(t.TempDir(), "store"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := store.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	store := artifacttest.Open(t, filepath.Join(t.TempDir(), "store"))
 	ref, err := store.Add(strings.NewReader("a package"), 100)
 	if err != nil {
 		t.Fatal(err)

@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/isotrace/isotrace/internal/archive"
@@ -36,16 +37,42 @@ type System struct {
 	Installer bool `json:"installer"`
 }
 
+// Params say what the initial RAM file system needs besides.
+type Params struct {
+	// Verity adds what mount(8) loads to set up dm-verity.
+	Verity bool `json:"verity,omitempty"`
+}
+
+// verityLibrary is what mount(8) loads when it is asked for dm-verity, and
+// live-boot's own hook does not copy: nothing is linked to it.
+const verityLibrary = "usr/lib/x86_64-linux-gnu/libcryptsetup.so.12"
+
+// verityHook has update-initramfs copy it with all that it is linked to.
+const verityHook = `#!/bin/sh
+[ "$1" = prereqs ] && exit 0
+. /usr/share/initramfs-tools/hook-functions
+copy_exec /` + verityLibrary + `
+`
+
+// addVerity writes the hook into the scratch copy of the root tree; it does not ship.
+func addVerity(root *os.Root) error {
+	if _, err := root.Stat(verityLibrary); err != nil {
+		return fault.New(fault.Usage, "add libcryptsetup12 to packages, or leave squashfs.verity out", "dm-verity: %w", err)
+	}
+	const name = "etc/initramfs-tools/hooks/isotrace-verity"
+	return errors.Join(root.WriteFile(name, []byte(verityHook), 0o755), root.Chmod(name, 0o755))
+}
+
 // Program makes the initial RAM file system, where the root tree has it.
 const Program = "update-initramfs"
 
-// Stage takes the root tree as it ships and gives its newest kernel, and an
-// initial RAM file system of it. The tree itself keeps none: the boot loader reads
+// Stage takes the root tree as it ships and gives its kernel, and an initial
+// RAM file system of it. Of two kernels it takes none: nobody said which boots. The tree itself keeps none: the boot loader reads
 // the medium's, and an installation makes its own.
-func Stage(root stage.Tree) stage.Stage {
+func Stage(root stage.Tree, p Params) stage.Stage {
 	return stage.Stage{
-		Name: "kernel", Version: 2,
-		Takes: "root tree", Gives: "its newest kernel, and the initrd that its own update-initramfs makes for it",
+		Name: "kernel", Version: 2, Params: p,
+		Takes: "root tree", Gives: "its kernel, and the initrd that its own update-initramfs makes for it",
 		Inputs: []stage.Input{{Name: "root", From: root}},
 		Outputs: []stage.Output{
 			{Name: Kernel, Kind: stage.KindFile}, {Name: Initrd, Kind: stage.KindFile}, {Name: Facts, Kind: stage.KindFile},
@@ -60,15 +87,20 @@ func Stage(root stage.Tree) stage.Stage {
 				return err
 			}
 			defer func() { err = errors.Join(err, root.Close()) }()
-			return run(ctx, w, root)
+			return run(ctx, w, root, p)
 		},
 	}
 }
 
-func run(ctx context.Context, w *stage.Work, root *os.Root) error {
+func run(ctx context.Context, w *stage.Work, root *os.Root, p Params) error {
 	s, err := inspect(root)
 	if err != nil {
 		return err
+	}
+	if p.Verity {
+		if err := addVerity(root); err != nil {
+			return err
+		}
 	}
 	switch _, err := root.Stat("usr/sbin/" + Program); {
 	case err == nil:
@@ -105,14 +137,21 @@ func inspect(root *os.Root) (s System, err error) {
 	if err := errors.Join(err, boot.Close()); err != nil {
 		return s, err
 	}
+	var kernels []string
 	for _, e := range entries {
-		m := kernelName.FindStringSubmatch(e.Name())
-		if m != nil && e.Type().IsRegular() && (s.Kernel == "" || archive.CompareVersions(m[1], s.Kernel) > 0) {
-			s.Kernel = m[1]
+		if m := kernelName.FindStringSubmatch(e.Name()); m != nil && e.Type().IsRegular() {
+			kernels = append(kernels, m[1])
 		}
 	}
-	if s.Kernel == "" {
+	slices.SortFunc(kernels, archive.CompareVersions)
+	switch len(kernels) {
+	case 0:
 		return s, fault.New(fault.Usage, "add a kernel to packages, such as linux-image-amd64", "the root tree has no kernel in /boot")
+	case 1:
+		s.Kernel = kernels[0]
+	default:
+		return s, fault.New(fault.Usage, "name the packages of those that the medium shall not boot under remove in isotrace.yaml",
+			"the root tree has %d kernels in /boot: %s", len(kernels), strings.Join(kernels, ", "))
 	}
 	for _, program := range installers {
 		if _, err := root.Stat(program); err == nil {

@@ -6,17 +6,17 @@ import (
 	"bytes"
 	"context"
 	"crypto/md5" // md5sum.txt is what casper and live-boot check
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path"
 	"slices"
 	"strings"
 
 	"github.com/isotrace/isotrace/internal/artifact"
+	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/secureboot"
 	"github.com/isotrace/isotrace/internal/stage"
 )
 
@@ -29,7 +29,14 @@ const (
 	Checksums = "md5sum.txt"
 	Kernel    = "casper/vmlinuz"
 	Initrd    = "casper/initrd"
+
+	squashfs = "casper/filesystem.squashfs"
+	hashTree = squashfs + ".verity" // where live-boot looks for it
+	programs = "EFI/"               // of UEFI
 )
+
+// verityInputs are the names of what Inputs.Verity holds.
+var verityInputs = [2]string{"hash-tree", "root-hash"}
 
 // Params name the product and how it boots.
 type Params struct {
@@ -41,6 +48,10 @@ type Params struct {
 	Parameters   []string `json:"parameters,omitempty"`
 	Timeout      int      `json:"timeout"`
 	Serial       bool     `json:"serial"`
+	// SecureBoot has signatures checked as shim checks them when it boots.
+	SecureBoot bool `json:"secure-boot"`
+	// Template is the digest of the built-in menu: another one makes another tree.
+	Template artifact.Digest `json:"template"`
 }
 
 // Marker is the path by which GRUB knows the medium.
@@ -54,8 +65,11 @@ type Inputs struct {
 	Squashfs stage.File
 	// Manifests go to casper/filesystem.NAME.
 	Manifests map[string]stage.File
-	BIOS, EFI stage.File
-	Memtest   stage.Set
+	BIOS      stage.File
+	// EFI is what the EFI system partition holds: its programs also stand in the tree.
+	EFI, Memtest stage.Set
+	// Verity are the hash tree of the squashfs and its root hash, or nil.
+	Verity []stage.File
 	// Config is the project's: what the medium is called and how it boots. It
 	// binds the image to the config as it stood.
 	Config stage.Material
@@ -65,14 +79,18 @@ type Inputs struct {
 
 // Stage takes all that the medium holds and gives its tree.
 func Stage(in Inputs, p Params) stage.Stage {
+	p.Template = artifact.HashBytes([]byte(builtin))
 	s := stage.Stage{
-		Name: "livetree", Version: 1, Params: p,
+		Name: "livetree", Version: 2, Params: p,
 		Takes: "kernel, initrd, squashfs, manifests, boot parts, config", Gives: "the medium's tree with grub.cfg, md5sum.txt and .disk/",
 		Inputs: []stage.Input{
 			{Name: "kernel", From: in.Kernel}, {Name: "initrd", From: in.Initrd}, {Name: "system", From: in.System}, {Name: "squashfs", From: in.Squashfs}, {Name: "bios", From: in.BIOS},
 			{Name: "efi", From: in.EFI}, {Name: "memtest", From: in.Memtest},
 		},
 		Outputs: []stage.Output{{Name: Output, Kind: stage.KindSet}},
+	}
+	for i, f := range in.Verity {
+		s.Inputs = append(s.Inputs, stage.Input{Name: verityInputs[i], From: f})
 	}
 	names := make([]string, 0, len(in.Manifests))
 	for name := range in.Manifests {
@@ -88,7 +106,7 @@ func Stage(in Inputs, p Params) stage.Stage {
 		s.Materials, menu = append(s.Materials, *in.Menu), in.Menu.Path
 	}
 	s.Run = func(ctx context.Context, w *stage.Work) error {
-		t := &tree{work: w, params: p}
+		t := &tree{work: w, params: p, verity: len(in.Verity) > 0}
 		return t.lay(ctx, names, menu)
 	}
 	return s
@@ -98,6 +116,7 @@ func Stage(in Inputs, p Params) stage.Stage {
 type tree struct {
 	work   *stage.Work
 	params Params
+	verity bool
 	files  []artifact.Ref
 }
 
@@ -109,13 +128,32 @@ func (t *tree) lay(ctx context.Context, manifests []string, menu string) error {
 	for _, name := range manifests {
 		t.add("casper/filesystem."+name, t.work.FileRef(name))
 	}
-	for at, input := range map[string]string{Kernel: "kernel", Initrd: "initrd", "casper/filesystem.squashfs": "squashfs", BIOSImage: "bios", "EFI/boot/bootx64.efi": "efi"} {
+	for at, input := range map[string]string{Kernel: "kernel", Initrd: "initrd", squashfs: "squashfs", BIOSImage: "bios"} {
 		t.add(at, t.work.FileRef(input))
+	}
+	for _, ref := range t.work.Set("efi") {
+		if strings.HasPrefix(ref.Path, programs) {
+			t.add(ref.Path, ref)
+		}
+	}
+	if t.params.SecureBoot {
+		if err := t.secureBoot(); err != nil {
+			return err
+		}
 	}
 	memtest := map[string]string{} // paths on the medium by "bin" and "efi"
 	for _, ref := range t.work.Set("memtest") {
 		t.add("boot/"+ref.Path, ref)
 		memtest[strings.TrimPrefix(path.Ext(ref.Path), ".")] = "/boot/" + ref.Path
+	}
+	rootHash := ""
+	if t.verity {
+		t.add(hashTree, t.work.FileRef(verityInputs[0]))
+		b, err := os.ReadFile(t.work.File(verityInputs[1]))
+		if err != nil {
+			return err
+		}
+		rootHash = strings.TrimSpace(string(b))
 	}
 	template := builtin
 	if menu != "" {
@@ -125,7 +163,7 @@ func (t *tree) lay(ctx context.Context, manifests []string, menu string) error {
 		}
 		template = string(b)
 	}
-	grub, err := render(template, menuOf(t.params, system, memtest))
+	grub, err := render(template, menuOf(t.params, system, memtest, rootHash))
 	if err != nil {
 		return err
 	}
@@ -150,6 +188,32 @@ func (t *tree) lay(ctx context.Context, manifests []string, menu string) error {
 		}
 	}
 	return nil
+}
+
+// secureBoot checks that a machine with Secure Boot goes from shim to the kernel.
+func (t *tree) secureBoot() error {
+	programs := map[string][]byte{}
+	for _, ref := range t.work.Set("efi") {
+		b, err := os.ReadFile(t.work.Content(ref))
+		if err != nil {
+			return err
+		}
+		programs[ref.Path] = b
+	}
+	kernel, err := os.ReadFile(t.work.File("kernel"))
+	if err != nil {
+		return err
+	}
+	report, err := secureboot.Check(programs[secureboot.FirstPath], programs[secureboot.GRUBPath], kernel)
+	if errors.Is(err, secureboot.ErrUnsigned) {
+		return fault.WithHint(err, "use the kernel that the distribution signed, and boot loaders of the same distribution; or set boot.secure-boot to false")
+	}
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(t.work.Log, "Secure Boot: shim is signed by %s and trusts %s; GRUB is signed by %s, the kernel by %s\n",
+		strings.Join(report.Shim, " and "), report.Vendor, report.GRUB, report.Kernel)
+	return err
 }
 
 func (t *tree) add(at string, ref artifact.Ref) {
@@ -193,24 +257,11 @@ func (t *tree) checksums(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
 		}
-		sum, err := md5File(t.work.Content(ref))
+		sum, err := t.work.Store().Sum(ref.Digest, "md5", md5.New())
 		if err != nil {
-			return err
+			return fmt.Errorf("%s: %w", ref.Path, err)
 		}
 		fmt.Fprintf(&text, "%s  ./%s\n", sum, ref.Path)
 	}
 	return t.addBytes(Checksums, text.Bytes())
-}
-
-func md5File(path string) (_ string, err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	h := md5.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
 }

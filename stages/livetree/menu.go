@@ -3,6 +3,7 @@ package livetree
 import (
 	_ "embed"
 	"fmt"
+	"path"
 	"strings"
 	"text/template"
 
@@ -22,12 +23,17 @@ type Menu struct {
 	Try, Install, Check string
 	// MemtestBIOS and MemtestEFI are paths on the medium, or empty.
 	MemtestBIOS, MemtestEFI string
+	// MemtestOptions are its options, each after a space.
+	MemtestOptions string
 }
 
-func menuOf(p Params, s System, memtest map[string]string) Menu {
+func menuOf(p Params, s System, memtest map[string]string, rootHash string) Menu {
 	m := Menu{
 		Name: p.Name, Title: p.Title, Release: p.Release, Timeout: p.Timeout, Serial: p.Serial,
 		MemtestBIOS: memtest["bin"], MemtestEFI: memtest["efi"],
+	}
+	if p.Serial {
+		m.MemtestOptions = " console=ttyS0,115200"
 	}
 	join := func(words ...string) string { return strings.Join(append(words, p.Parameters...), " ") }
 	if p.Live == "casper" {
@@ -38,12 +44,21 @@ func menuOf(p Params, s System, memtest map[string]string) Menu {
 		}
 		return m
 	}
-	m.Try = join("boot=live", "live-media-path=/casper", "nopersistence")
+	m.Try = join(append([]string{"boot=live", "live-media-path=/casper", "nopersistence"}, verityOptions(rootHash)...)...)
 	m.Check = join("boot=live", "live-media-path=/casper", "verify-checksums")
 	if s.Installer {
 		m.Install = m.Try
 	}
 	return m
+}
+
+// verityOptions have live-boot mount the squashfs with dm-verity, and the kernel stop
+// where a block does not fit.
+func verityOptions(rootHash string) []string {
+	if rootHash == "" {
+		return nil
+	}
+	return []string{"dm-verity-root-hash=" + path.Base(squashfs) + ":" + rootHash, "dm-verity-oncorruption=panic"}
 }
 
 func render(text string, m Menu) (string, error) {

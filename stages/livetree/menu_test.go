@@ -18,11 +18,12 @@ func TestMenu(t *testing.T) {
 		params  Params
 		system  System
 		memtest map[string]string
+		hash    string
 	}{
-		{"live-boot.cfg", Params{Name: "r", Title: "Rescue", Release: "1.0", Live: "live-boot", Timeout: 3, Serial: true, Parameters: []string{"console=ttyS0,115200"}}, System{}, both},
-		{"casper-installer.cfg", Params{Name: "r", Title: "Desk", Release: "2", Live: "casper", Timeout: 10}, System{Installer: true}, map[string]string{"bin": "/boot/memtest.bin"}},
+		{"live-boot.cfg", Params{Name: "r", Title: "Rescue", Release: "1.0", Live: "live-boot", Timeout: 3, Serial: true, Parameters: []string{"console=ttyS0,115200"}}, System{}, both, "2af1"},
+		{"casper-installer.cfg", Params{Name: "r", Title: "Desk", Release: "2", Live: "casper", Timeout: 10}, System{Installer: true}, map[string]string{"bin": "/boot/memtest.bin"}, ""},
 	} {
-		have, err := render(builtin, menuOf(c.params, c.system, c.memtest))
+		have, err := render(builtin, menuOf(c.params, c.system, c.memtest, c.hash))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -4,7 +4,6 @@ package sbom
 import (
 	"context"
 	"crypto/sha512"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -118,7 +117,7 @@ func (r *run) all(ctx context.Context) error {
 	group, gctx := errgroup.WithContext(ctx)
 	var strong string // digest of the ISO, which takes as long as the rest
 	group.Go(func() (err error) {
-		strong, err = sha512Of(r.work.File("iso"))
+		strong, err = r.work.Store().Sum(r.work.FileRef("iso").Digest, "sha512", sha512.New())
 		return err
 	})
 	group.Go(func() error {
@@ -206,19 +205,6 @@ func (r *run) product(strong string) {
 	for i := range r.doc.Sources {
 		r.doc.Sources[i].Distro = r.catalogue.Distro
 	}
-}
-
-func sha512Of(file string) (_ string, err error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return "", err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	sum := sha512.New()
-	if _, err := io.CopyBuffer(struct{ io.Writer }{sum}, struct{ io.Reader }{f}, make([]byte, 1<<18)); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
 // judge ends the build where a field that NTIA or TR-03183-2 wants is neither

@@ -5,31 +5,57 @@ import (
 	"context"
 	"strconv"
 
+	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/epoch"
 	"github.com/isotrace/isotrace/internal/stage"
 	"github.com/isotrace/isotrace/internal/tool"
 )
 
-// Output is the name of the stage's file.
-const Output = "filesystem.squashfs"
+// The files that the stage gives; the last two where verity is wanted.
+const (
+	Output   = "filesystem.squashfs"
+	HashTree = Output + ".verity"
+	RootHash = Output + ".roothash" // in hexadecimal
+)
 
 // Params say how the tree is compressed.
 type Params struct {
 	Compression string `json:"compression"` // zstd, gzip or xz
 	Level       int    `json:"level,omitempty"`
+	Verity      bool   `json:"verity,omitempty"`
 }
 
 // Stage takes the root tree and gives it as a squashfs.
 func Stage(toolbox, root stage.Tree, p Params) stage.Stage {
-	return stage.Stage{
+	s := stage.Stage{
 		Name: "squashfs", Version: 1, Params: p,
 		Takes: "root tree", Gives: "filesystem.squashfs",
 		Inputs:  []stage.Input{{Name: "toolbox", From: toolbox}, {Name: "root", From: root}},
 		Outputs: []stage.Output{{Name: Output, Kind: stage.KindFile}},
 		Run: func(ctx context.Context, w *stage.Work) error {
-			return w.Run(ctx, Command(p, w.Epoch))
+			if err := w.Run(ctx, Command(p, w.Epoch)); err != nil || !p.Verity {
+				return err
+			}
+			digest, _, err := artifact.HashFile(w.OutFile(Output))
+			if err != nil {
+				return err
+			}
+			return w.Run(ctx, HashCommand(digest, w.Epoch))
 		},
 	}
+	if p.Verity {
+		s.Outputs = append(s.Outputs, stage.Output{Name: HashTree, Kind: stage.KindFile}, stage.Output{Name: RootHash, Kind: stage.KindFile})
+	}
+	return s
+}
+
+// HashCommand makes dm-verity's hash tree of a squashfs. Salt and UUID, which are
+// otherwise random, follow from the content.
+func HashCommand(squashfs artifact.Digest, e epoch.Epoch) tool.Command {
+	d := string(squashfs)
+	uuid := d[:8] + "-" + d[8:12] + "-8" + d[13:16] + "-8" + d[17:20] + "-" + d[20:32] // version 8, RFC 9562
+	return tool.New("veritysetup", "format", "--hash", "sha256", "--data-block-size", "4096", "--hash-block-size", "4096",
+		"--salt", d, "--uuid", uuid, "--root-hash-file", "/out/"+RootHash, "/out/"+Output, "/out/"+HashTree).With(e.Env())
 }
 
 // Command packs /in/root. All times are set to the epoch: mksquashfs would

@@ -79,8 +79,8 @@ type Inputs struct {
 	System, Initrd stage.File
 	Program        string
 	// BIOS, EFI, ESP and MBR are boot parts; Medium is the tree of the ISO.
-	BIOS, EFI, ESP, MBR stage.File
-	Medium              stage.Set
+	BIOS, ESP, MBR stage.File
+	EFI, Medium    stage.Set
 	// Catalogue has the packages' licences.
 	Catalogue stage.File
 	// Products are what stages made that stands on the medium as it is.
@@ -91,7 +91,7 @@ type Inputs struct {
 // gives the origin of every file. A file that nothing explains ends the build.
 func Stage(in Inputs, p Params) stage.Stage {
 	s := stage.Stage{
-		Name: "trace", Version: 2, Params: p,
+		Name: "trace", Version: 3, Params: p,
 		Takes: "root tree, who changed what, what each .deb installs, licences, boot parts, the medium's tree", Gives: "the origin of every file",
 		Inputs: []stage.Input{
 			{Name: "root", From: in.Root}, {Name: "boot", From: in.Boot}, {Name: "lists", From: in.Lists}, {Name: "system", From: in.System}, {Name: "initrd", From: in.Initrd},
@@ -320,31 +320,34 @@ func (r *run) initrd(ctx context.Context) (err error) {
 	return r.part(trace.PartInitrd, r.tracer.Initrd(segments, r.tree, r.initrdBy))
 }
 
+// grub traces what is built into GRUB. One that a package has as a whole, as the
+// distribution signed it, is that package's file.
 func (r *run) grub(context.Context) error {
-	for _, g := range []struct {
-		part, input string
-		files       []string
-	}{
-		{trace.PartBIOS, "bios", []string{"cdboot.img", "diskboot.img", "lzma_decompress.img", "kernel.img"}},
-		{trace.PartEFI, "efi", []string{"kernel.img"}},
-	} {
-		b, err := os.ReadFile(r.work.File(g.input))
-		if err != nil {
-			return err
-		}
-		image, err := grubimage.Open(g.input, b)
-		if err != nil {
-			return err
-		}
-		kernel, err := r.grubKernel(image, g.files)
-		if err != nil {
-			return err
-		}
-		if err := r.part(g.part, append(r.tracer.GRUB(image, r.bootStage), r.tracer.Around(kernel)...)); err != nil {
-			return err
+	if err := r.grubImage(trace.PartBIOS, r.work.FileRef("bios"), []string{"cdboot.img", "diskboot.img", "lzma_decompress.img", "kernel.img"}); err != nil {
+		return err
+	}
+	for _, ref := range r.work.Set("efi") {
+		if path.Ext(ref.Path) == ".EFI" && !r.tracer.InBoot(ref.Digest) {
+			return r.grubImage(trace.PartEFI, ref, []string{"kernel.img"})
 		}
 	}
-	return nil
+	return r.part(trace.PartEFI, nil)
+}
+
+func (r *run) grubImage(part string, ref artifact.Ref, files []string) error {
+	b, err := os.ReadFile(r.work.Content(ref))
+	if err != nil {
+		return err
+	}
+	image, err := grubimage.Open(part, b)
+	if err != nil {
+		return err
+	}
+	kernel, err := r.grubKernel(image, files)
+	if err != nil {
+		return err
+	}
+	return r.part(part, append(r.tracer.GRUB(image, r.bootStage), r.tracer.Around(kernel)...))
 }
 
 // grubKernel holds what of an image is not modules against the files of the boot
@@ -379,11 +382,14 @@ func (r *run) esp(context.Context) error {
 	if err != nil {
 		return err
 	}
-	efi := r.work.FileRef("efi")
+	ours := map[artifact.Digest]bool{}
+	for _, ref := range r.work.Set("efi") {
+		ours[ref.Digest] = true
+	}
 	var placed []trace.Placed
 	for _, f := range files {
 		p := trace.Placed{Path: f.Path, Ref: f}
-		if f.Digest == efi.Digest {
+		if ours[f.Digest] {
 			p.Stage = r.bootStage
 		}
 		placed = append(placed, p)
@@ -398,6 +404,9 @@ func (r *run) medium(context.Context) error {
 	made := map[artifact.Digest]string{}
 	for input, by := range r.products {
 		made[r.work.FileRef(input).Digest] = by
+	}
+	for _, ref := range r.work.Set("efi") {
+		made[ref.Digest] = r.bootStage
 	}
 	inRoot := map[string]string{}
 	for at, prefix := range map[string]string{r.params.Kernel: "vmlinuz-", r.params.Initrd: "initrd.img-"} {

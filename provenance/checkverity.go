@@ -1,0 +1,66 @@
+package provenance
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"strings"
+
+	"github.com/isotrace/isotrace/internal/medium"
+	"github.com/isotrace/isotrace/internal/verity"
+)
+
+// hashTreePath and menuPath are the hash tree of the squashfs and the boot menu on
+// the medium.
+const (
+	hashTreePath = squashfsPath + ".verity"
+	menuPath     = "boot/grub/grub.cfg"
+)
+
+// checkVerity computes the root hash of the squashfs, where the config asks for
+// dm-verity, and looks for it in the boot menu.
+func (v *verification) checkVerity(context.Context) (_ string, problems []Problem, err error) {
+	if !v.Config.Squashfs.Verity {
+		return "the config asks for none: nothing checks the squashfs when it is read", nil, nil
+	}
+	tree := v.mediumTree()
+	remembered, known := v.known("verity", tree[squashfsPath], tree[hashTreePath], tree[menuPath])
+	const what = "the root hash of the squashfs is the one on the kernel's command line"
+	if known {
+		return what, nil, nil
+	}
+	iso, err := medium.OpenISO(v.image)
+	if err != nil {
+		return "", []Problem{problemOf(v.ImageName(), err)}, nil
+	}
+	defer func() { err = errors.Join(err, iso.Close()) }()
+	var readers [2]*io.SectionReader
+	for i, name := range []string{squashfsPath, hashTreePath} {
+		if readers[i], err = iso.Open(name); err != nil {
+			return "", []Problem{problemOf(name, err)}, nil
+		}
+	}
+	hash, err := verity.RootHash(readers[0], readers[0].Size(), readers[1])
+	if err != nil {
+		return "", []Problem{problemOf(hashTreePath, err)}, nil
+	}
+	menu, err := readISO(iso, menuPath)
+	if err != nil {
+		return "", []Problem{problemOf(menuPath, err)}, nil
+	}
+	if want := "dm-verity-root-hash=" + path.Base(squashfsPath) + ":" + hash; !strings.Contains(string(menu), want+" ") {
+		problems = []Problem{{menuPath, fmt.Sprintf("no entry has %s, the root hash of the squashfs", want)}}
+	}
+	v.hold(remembered, problems)
+	return what + ": " + hash, problems, nil
+}
+
+// verityState: without dm-verity there is nothing to prove.
+func (v *verification) verityState() State {
+	if v.Config.Squashfs.Verity {
+		return Valid
+	}
+	return CannotTell
+}

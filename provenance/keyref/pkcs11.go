@@ -1,0 +1,5 @@
+//go:build pkcs11key && cgo
+
+package keyref
+
+const hasPKCS11 = true
