@@ -24,8 +24,10 @@ import (
 // bootFlags say how an image is booted.
 type bootFlags struct {
 	firmware, medium    []string
+	entry               string
 	accelerator, expect string
 	timeout             time.Duration
+	processors          int
 	console             bool
 }
 
@@ -36,28 +38,61 @@ func (a *app) bootCommand() *cobra.Command {
 		Short: "Boot an image in an emulator, up to the login prompt",
 		Long: `Boots the image that isotrace build wrote into DIR in QEMU, from the toolbox of
 its lock, and waits for the login prompt on the first serial port. Console and
-screenshot are kept in DIR/boot. KVM is used where it works.`,
+screenshot are kept in DIR/boot. KVM is used where it works.
+
+The firmware secureboot is UEFI with Secure Boot on and Microsoft's keys. With
+--entry another entry of the boot menu is taken: isotrace presses its hot key
+(i, d or m). A menu of the project's own has to have the same ones.`,
 		Example: `  isotrace boot out
-  isotrace boot out --firmware bios,uefi --medium cd,usb`,
+  isotrace boot out --firmware bios,uefi,secureboot --medium cd,usb
+  isotrace boot out --entry check      # the medium checks itself
+  isotrace boot out --entry memtest`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			return inside(func() error { return a.boot(c.Context(), args[0], f) })
 		},
 	}
-	c.Flags().StringSliceVar(&f.firmware, "firmware", []string{"bios"}, "`firmware`: bios, uefi, or both with a comma")
+	c.Flags().StringSliceVar(&f.firmware, "firmware", []string{"bios"}, "`firmware`: bios, uefi or secureboot, or several with commas")
 	c.Flags().StringSliceVar(&f.medium, "medium", []string{"cd"}, "`medium`: cd, usb, or both with a comma")
 	c.Flags().StringVar(&f.accelerator, "accelerator", "", "kvm or tcg (default: kvm where it works)")
-	c.Flags().StringVar(&f.expect, "expect", "login:", "the `text` on the console to wait for")
+	c.Flags().IntVar(&f.processors, "processors", 2, "`processors` of the machine, 1 to 64")
+	c.Flags().StringVar(&f.entry, "entry", "try", "the `entry` of the boot menu: try, install, check or memtest")
+	c.Flags().StringVar(&f.expect, "expect", "", "the `text` on the console to wait for (default: what the entry writes when it has come up)")
 	c.Flags().DurationVar(&f.timeout, "timeout", 15*time.Minute, "how long one boot may take")
 	c.Flags().BoolVar(&f.console, "console", false, "show the console while it boots")
 	a.mirrorFlags(c)
+	for flag, values := range map[string][]string{
+		"firmware": {"bios", "uefi", "secureboot"}, "medium": {"cd", "usb"}, "entry": {"try", "install", "check", "memtest"}, "accelerator": {"kvm", "tcg"},
+	} {
+		if err := c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+			panic(err) // the flag is ours
+		}
+	}
 	return c
+}
+
+// menuEntry is an entry of the built-in boot menu.
+type menuEntry struct {
+	key string // hot key; "" for the one that the menu takes by itself
+	// ends are what it writes to the console when all is well, in the words of
+	// live-boot and casper.
+	ends []string
+}
+
+// entries by name. GRUB has keys of its own: c, e, p and v are not to be had.
+var entries = map[string]menuEntry{
+	"try":     {"", []string{"login:"}},
+	"install": {"i", []string{"login:"}},
+	"check":   {"d", []string{"Verification success", "Check finished: no errors found"}},
+	"memtest": {"m", []string{"Memtest86+"}},
 }
 
 // bootResult is one boot.
 type bootResult struct {
 	Firmware    emulator.Firmware    `json:"firmware"`
 	Medium      emulator.Medium      `json:"medium"`
+	Entry       string               `json:"entry"`
+	Expected    string               `json:"expected"`
 	Accelerator emulator.Accelerator `json:"accelerator"`
 	Seconds     float64              `json:"seconds"`
 	Console     string               `json:"console"`
@@ -94,14 +129,20 @@ func (a *app) boot(ctx context.Context, dir string, f bootFlags) (err error) {
 
 func (f bootFlags) check() error {
 	for _, x := range f.firmware {
-		if x != string(emulator.BIOS) && x != string(emulator.UEFI) {
-			return fault.New(fault.Usage, "bios or uefi", "--firmware %s: is not known", x)
+		if !slices.Contains([]emulator.Firmware{emulator.BIOS, emulator.UEFI, emulator.SecureBoot}, emulator.Firmware(x)) {
+			return fault.New(fault.Usage, "bios, uefi or secureboot", "--firmware %s: is not known", x)
 		}
 	}
 	for _, x := range f.medium {
 		if x != string(emulator.CD) && x != string(emulator.USB) {
 			return fault.New(fault.Usage, "cd or usb", "--medium %s: is not known", x)
 		}
+	}
+	if f.processors < 1 || f.processors > 64 {
+		return fault.New(fault.Usage, "1 to 64", "--processors %d: is out of bounds", f.processors)
+	}
+	if _, ok := entries[f.entry]; !ok {
+		return fault.New(fault.Usage, "try, install, check or memtest", "--entry %s: is not known", f.entry)
 	}
 	if !slices.Contains([]string{"", string(emulator.KVM), string(emulator.TCG)}, f.accelerator) {
 		return fault.New(fault.Usage, "kvm or tcg", "--accelerator %s: is not known", f.accelerator)
@@ -119,8 +160,15 @@ func (a *app) bootEach(ctx context.Context, s *stages.Session, toolbox, image, k
 		return err
 	}
 	o := emulator.Options{
-		Toolbox: toolbox, Image: image, Scratch: scratch, Accelerator: emulator.Accelerator(f.accelerator),
-		Expect: f.expect, Timeout: f.timeout, Notice: func(text string) { s.Progress.Line("boot", text) },
+		Toolbox: toolbox, Image: image, Scratch: scratch, Processors: f.processors, Accelerator: emulator.Accelerator(f.accelerator),
+		Key: entries[f.entry].key, Expect: entries[f.entry].ends, Timeout: f.timeout, Notice: func(text string) { s.Progress.Line("boot", text) },
+	}
+	if f.expect != "" {
+		o.Expect = []string{f.expect}
+	}
+	ending := ""
+	if o.Key != "" {
+		ending = "-" + f.entry
 	}
 	if f.console {
 		o.Console = os.Stderr
@@ -129,10 +177,11 @@ func (a *app) bootEach(ctx context.Context, s *stages.Session, toolbox, image, k
 	for _, firmware := range f.firmware {
 		for _, medium := range f.medium {
 			o.Firmware, o.Medium = emulator.Firmware(firmware), emulator.Medium(medium)
-			name := firmware + "-" + medium
+			name := firmware + "-" + medium + ending
 			s.Progress.Stage(name, stage.StateRunning)
 			report, err := emulator.Boot(ctx, o)
 			r, kerr := keepBoot(keep, name, o, report)
+			r.Entry = f.entry
 			if err := errors.Join(err, kerr); err != nil {
 				s.Progress.Stage(name, stage.StateFailed)
 				return fmt.Errorf("boot %s: %w", name, err)
@@ -144,7 +193,7 @@ func (a *app) bootEach(ctx context.Context, s *stages.Session, toolbox, image, k
 	}
 	return a.result(results, func(w io.Writer) error {
 		for _, r := range results {
-			if _, err := fmt.Fprintf(w, "%-4s %-3s  %q after %.0f s (%s)  %s\n", r.Firmware, r.Medium, f.expect, r.Seconds, r.Accelerator, r.Console); err != nil {
+			if _, err := fmt.Fprintf(w, "%-4s %-3s  %q after %.0f s (%s)  %s\n", r.Firmware, r.Medium, r.Expected, r.Seconds, r.Accelerator, r.Console); err != nil {
 				return err
 			}
 		}
@@ -154,7 +203,7 @@ func (a *app) bootEach(ctx context.Context, s *stages.Session, toolbox, image, k
 
 // keepBoot writes what a boot left to see.
 func keepBoot(dir, name string, o emulator.Options, report emulator.Report) (bootResult, error) {
-	r := bootResult{Firmware: o.Firmware, Medium: o.Medium, Accelerator: report.Accelerator, Seconds: float64(report.Took.Milliseconds()) / 1000}
+	r := bootResult{Firmware: o.Firmware, Medium: o.Medium, Accelerator: report.Accelerator, Expected: report.Found, Seconds: float64(report.Took.Milliseconds()) / 1000}
 	r.Console = filepath.Join(dir, name+".console")
 	err := artifact.WriteBytes(r.Console, 0o644, report.Console)
 	if len(report.Screen) > 0 {

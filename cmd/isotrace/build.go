@@ -33,12 +33,30 @@ place of what was there.`,
 		},
 	}
 	c.Flags().StringVarP(&out, "output", "o", "out", "`folder` for the image and its evidence, below the project's folder unless absolute")
-	c.Flags().StringVar(&key, "key", "", "the builder's private key `file` (default keys/builder.key)")
+	c.Flags().StringVar(&key, "key", "", "the builder's private key: a `file`, or a reference as for release (default keys/builder.key)")
 	a.mirrorFlags(c)
 	return c
 }
 
-func (a *app) build(ctx context.Context, out, key string) (err error) {
+func (a *app) build(ctx context.Context, out, key string) error {
+	var b *stages.Built
+	var by string
+	err := a.making(ctx, out, "builder", key, func(s *stages.Session, out string, signer *provenance.Signer) (err error) {
+		by = signer.Public().KeyID()
+		b, err = a.lockAndBuild(ctx, s, out, signer)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return a.result(b, func(w io.Writer) error {
+		_, err := fmt.Fprintf(w, "%s  %s  %s\nverified: %d checks hold; records signed by %.8s\n", b.ISO, bytesText(b.Size), "sha256:"+b.Digest, b.Checks.Proved(), by)
+		return err
+	})
+}
+
+// making opens all that a build into the folder out needs, and closes it.
+func (a *app) making(ctx context.Context, out, role, key string, do func(s *stages.Session, out string, signer *provenance.Signer) error) (err error) {
 	p, err := stages.OpenProject(a.dir)
 	if err != nil {
 		return err
@@ -48,7 +66,7 @@ func (a *app) build(ctx context.Context, out, key string) (err error) {
 			return err
 		}
 	}
-	signer, err := a.loadSigner("builder", key)
+	signer, err := a.loadSigner(ctx, role, key)
 	if err != nil {
 		return err
 	}
@@ -80,16 +98,9 @@ func (a *app) build(ctx context.Context, out, key string) (err error) {
 	if err != nil {
 		return err
 	}
+	defer progress.Close()
 	s.Progress, s.Journal = journal.watch(progress), journal.stage
-	b, err := a.lockAndBuild(ctx, s, out, signer)
-	progress.Close()
-	if err != nil {
-		return err
-	}
-	return a.result(b, func(w io.Writer) error {
-		_, err := fmt.Fprintf(w, "%s  %s  %s\nverified: %d checks hold; records signed by %.8s\n", b.ISO, bytesText(b.Size), "sha256:"+b.Digest, b.Checks.Proved(), signer.Public().KeyID())
-		return err
-	})
+	return do(s, out, signer)
 }
 
 func (a *app) lockAndBuild(ctx context.Context, s *stages.Session, out string, signer *provenance.Signer) (*stages.Built, error) {
@@ -103,11 +114,16 @@ func (a *app) lockAndBuild(ctx context.Context, s *stages.Session, out string, s
 		}
 		s.Project = p
 	}
-	return s.Build(ctx, out, signer, func(c provenance.Check) {
+	return s.Build(ctx, out, signer, tellFailed(s))
+}
+
+// tellFailed shows, while a build goes on, what of it does not verify.
+func tellFailed(s *stages.Session) func(provenance.Check) {
+	return func(c provenance.Check) {
 		if !c.OK() {
 			s.Progress.Line("verify", c.Rule+": "+c.Problems[0].String())
 		}
-	})
+	}
 }
 
 // checkOutput refuses an output folder that cannot be written to before an

@@ -15,34 +15,8 @@ import (
 // TestInTotoVerify lets the Python in-toto of Debian hold a build to its owner's
 // layout, inspection included, and then isotrace.
 func TestInTotoVerify(t *testing.T) {
-	p := withLayout(t)
-	root := filepath.Join(t.TempDir(), "root")
-	if err := os.Mkdir(root, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	unpackDebian(t, root, "bookworm", "in-toto", "python3-minimal", "base-files", "libc-bin", "coreutils", "dash")
-	work := filepath.Join(root, "work")
-	if err := os.CopyFS(work, os.DirFS(p.out())); err != nil {
-		t.Fatal(err)
-	}
-	keys := map[string][]byte{}
-	for _, role := range []string{"owner", "builder"} {
-		out, err := exec.Command(e2e.binary, "keys", "show", "--in-toto", filepath.Join(p.dir, "keys", role+".pub")).Output()
-		if err != nil {
-			t.Fatal(err)
-		}
-		keys[role] = out
-		if err := os.WriteFile(filepath.Join(root, role+".json"), out, 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	verify := func(owner string) (string, error) {
-		c := namespaced("root", root, "0", "/bin/sh", "-c", "cd /work && exec /usr/bin/python3 /usr/bin/in-toto-verify --verbose"+
-			" --layout evidence/layout.json --layout-keys /"+owner+".json --key-types ecdsa --link-dir evidence/links")
-		c.Env = []string{"PATH=/usr/bin:/bin", "HOME=/root", "PYTHONDONTWRITEBYTECODE=1"}
-		out, err := c.CombinedOutput()
-		return string(out), err
-	}
+	p := released(t)
+	work, verify := inTotoVerify(t, p)
 	if out, err := verify("owner"); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -97,18 +71,55 @@ func TestInTotoVerify(t *testing.T) {
 	}
 }
 
+// inTotoVerify is Debian's in-toto-verify with a copy of the output folder of a project
+// in its folder work; verify is told whose key, by role, signed the layout.
+func inTotoVerify(t *testing.T, p *project) (work string, verify func(owner string) (string, error)) {
+	t.Helper()
+	root := filepath.Join(t.TempDir(), "root")
+	if err := os.Mkdir(root, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	unpackDebian(t, root, "bookworm", "in-toto", "python3-minimal", "base-files", "libc-bin", "coreutils", "dash")
+	work = filepath.Join(root, "work")
+	if err := os.CopyFS(work, os.DirFS(p.out())); err != nil {
+		t.Fatal(err)
+	}
+	for _, role := range []string{"owner", "builder"} {
+		out, err := exec.Command(e2e.binary, "keys", "show", "--in-toto", filepath.Join(p.dir, "keys", role+".pub")).Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(root, role+".json"), out, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return work, func(owner string) (string, error) {
+		c := namespaced("root", root, "0", "/bin/sh", "-c", "cd /work && exec /usr/bin/python3 /usr/bin/in-toto-verify --verbose"+
+			" --layout evidence/layout.json --layout-keys /"+owner+".json --key-types ecdsa --link-dir evidence/links")
+		c.Env = []string{"PATH=/usr/bin:/bin", "HOME=/root", "PYTHONDONTWRITEBYTECODE=1"}
+		out, err := c.CombinedOutput()
+		return string(out), err
+	}
+}
+
 // withLayout is examples/rescue built once more, from the store, with a layout.
-func withLayout(t *testing.T) *project {
+func withLayout(t *testing.T, dir string) *project {
+	t.Helper()
+	return withOwner(t, dir, "layout", "--expires", "2099-12-31")
+}
+
+// withOwner has an owner of its own, and the layout that a command writes.
+func withOwner(t *testing.T, dir string, layout ...string) *project {
 	t.Helper()
 	reference := rescue(t)
-	p := &project{dir: filepath.Join(t.TempDir(), "owned")}
+	p := &project{dir: dir}
 	if err := os.CopyFS(p.dir, os.DirFS(reference.dir)); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.RemoveAll(p.out()); err != nil {
 		t.Fatal(err)
 	}
-	for _, args := range [][]string{{"keys", "new", "--role", "owner"}, {"layout", "--expires", "2099-12-31"}, {"build"}} {
+	for _, args := range [][]string{{"keys", "new", "--role", "owner"}, {"keys", "new", "--role", "rebuilder"}, layout, {"build"}} {
 		if out, code := p.run(args...); code != 0 {
 			t.Fatalf("%v: exit status %d\n%s", args, code, out)
 		}

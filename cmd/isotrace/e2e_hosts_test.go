@@ -26,6 +26,9 @@ import (
 // becomes the program that is to run there.
 const helperArg = "e2e-helper"
 
+// bindVariable lists folders that a root folder shows at their own paths.
+const bindVariable = "E2E_BIND"
+
 // helper changes the process's surroundings and executes argv.
 func helper(mode string, args []string) error {
 	switch mode {
@@ -125,6 +128,14 @@ func pivot(dir string) error {
 			continue
 		}
 		if err := unix.Mount("/"+d, filepath.Join(dir, d), "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+			return err
+		}
+	}
+	for _, d := range filepath.SplitList(os.Getenv(bindVariable)) {
+		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
+			return err
+		}
+		if err := unix.Mount(d, filepath.Join(dir, d), "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
 			return err
 		}
 	}

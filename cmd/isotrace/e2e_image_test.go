@@ -61,6 +61,7 @@ func TestFromImage(t *testing.T) {
 	if out, err := c.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+	signBase(t, p)
 	if out, code := p.run("build"); code != 0 {
 		t.Fatalf("exit status %d\n%s", code, out)
 	}
@@ -106,8 +107,15 @@ func TestFromImage(t *testing.T) {
 			}
 		}
 	}
-	if out, code := p.run("verify", p.out(), "--key", filepath.Join(p.dir, "keys", "builder.pub")); code != 0 {
+	if out, code := p.run("verify", p.out(), "--key", filepath.Join(p.dir, "keys", "builder.pub")); code != 0 || !strings.Contains(out, "ok    base       image sha256:"+string(l.Image.Manifest.Digest)+", 2 layers, signed by ") {
 		t.Errorf("verify: exit status %d\n%s", code, out)
+	}
+	bootVerity(t, p)
+	if l.Image.Index == nil || len(l.Image.Provenance) != 1 || l.Image.Signature == nil {
+		t.Errorf("the lock has not all that proves the image: %+v", l.Image)
+	}
+	if out, code := p.run("policy", "check", p.out(), "--json"); strings.Contains(out, "build stages, from") || !strings.Contains(out, `"one-from"`) {
+		t.Errorf("policy check: exit status %d\n%s", code, out)
 	}
 	imageInSBOM(t, p, l)
 	tree, err := os.Open(p.out("evidence", "manifest", "sanitise", "root.mtree"))
@@ -141,6 +149,21 @@ func TestFromImage(t *testing.T) {
 	if out, err := fresh.CombinedOutput(); err == nil || !strings.Contains(string(out), "isotrace: error: ") {
 		t.Errorf("built without its base image: %v\n%s", err, out)
 	}
+}
+
+// bootVerity boots the image, whose squashfs dm-verity guards, and one in which a byte
+// of the squashfs was changed.
+func bootVerity(t *testing.T, p *project) {
+	t.Helper()
+	if out, code := p.run("verify", p.out()); code != 0 || !strings.Contains(out, "ok    verity     the root hash of the squashfs is the one on the kernel's command line: ") {
+		t.Errorf("exit status %d\n%s", code, out)
+	}
+	bad := copyOfOut(t, p)
+	corruptSquashfs(t, filepath.Join(bad, "from-image.iso"))
+	bootAll(t, p, []bootCase{
+		{"uefi", "usb", "try", "", 0, "from-image login:", `device-mapper: verity: sha256 using`},
+		{"bios", "cd", "try", bad, 1, "dm-verity device corrupted", ""},
+	})
 }
 
 // baseLayer is the store's folder of the tree that the stage base gave.

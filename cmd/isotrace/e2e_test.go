@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -17,6 +16,7 @@ import (
 	"time"
 
 	"github.com/isotrace/isotrace/internal/artifact"
+	"github.com/isotrace/isotrace/internal/artifact/artifacttest"
 	"github.com/isotrace/isotrace/internal/stage/stagetest"
 )
 
@@ -135,16 +135,7 @@ func rescue(t *testing.T) *project {
 // sharedStore opens the store of all tests, until the test ends.
 func sharedStore(t *testing.T) *artifact.Store {
 	t.Helper()
-	store, err := artifact.OpenStore(e2e.store)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := store.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return store
+	return artifacttest.Open(t, e2e.store)
 }
 
 func digestOf(t *testing.T, file string) artifact.Digest {
@@ -178,42 +169,18 @@ func digests(t *testing.T, dir string) string {
 func TestRescueVerifies(t *testing.T) {
 	p := rescue(t)
 	out, code := p.run("verify", p.out(), "--key", filepath.Join(p.dir, "keys", "builder.pub"))
-	if code != 0 || strings.Count(out, "ok    ") != 10 {
+	if code != 0 {
 		t.Fatalf("exit status %d:\n%s", code, out)
+	}
+	// What can be shown of a build nobody has released, without its archives.
+	for _, rule := range []string{"evidence", "links", "chain", "lock", "archives", "base", "image", "attested",
+		"medium", "checksums", "secureboot", "squashfs", "trace"} {
+		if !strings.Contains(out, "ok    "+rule+" ") {
+			t.Errorf("%s was not shown:\n%s", rule, out)
+		}
 	}
 	if out, code := p.run("build", "--json"); code != 0 || !strings.Contains(out, string(digestOf(t, p.iso()))) {
 		t.Fatalf("unchanged rebuild: exit status %d:\n%s", code, out)
-	}
-}
-
-// TestRescueBoots boots the image in all four ways, up to the login prompt.
-func TestRescueBoots(t *testing.T) {
-	p := rescue(t)
-	c := p.command("boot", p.out(), "--json", "--firmware", "bios,uefi", "--medium", "cd,usb", "--timeout", "10m")
-	var stdout, stderr bytes.Buffer
-	c.Stdout, c.Stderr = &stdout, &stderr
-	if err := c.Run(); err != nil {
-		t.Fatalf("%v\n%s", err, stderr.String())
-	}
-	var boots []bootResult
-	if err := json.Unmarshal(stdout.Bytes(), &boots); err != nil {
-		t.Fatal(err)
-	}
-	if len(boots) != 4 {
-		t.Fatalf("%d boots, want 4", len(boots))
-	}
-	for _, b := range boots {
-		console, err := os.ReadFile(b.Console)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !bytes.Contains(console, []byte("rescue login:")) {
-			t.Errorf("%s %s: no login prompt of rescue on the console", b.Firmware, b.Medium)
-		}
-		screen, err := os.ReadFile(b.Screen)
-		if err != nil || !bytes.HasPrefix(screen, []byte("\x89PNG")) {
-			t.Errorf("%s %s: no screenshot: %v", b.Firmware, b.Medium, err)
-		}
 	}
 }
 

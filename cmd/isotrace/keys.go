@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -16,14 +17,18 @@ import (
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/fault"
 	"github.com/isotrace/isotrace/provenance"
+	"github.com/isotrace/isotrace/provenance/keyref"
 )
 
-// roles are who may have a key, and for what.
-var roles = []struct{ name, does string }{
+// role is somebody who may have a key, and for what.
+type role struct{ name, does string }
+
+var roles = []role{
 	{"owner", "signs the layout: who may build, and how"},
 	{"builder", "signs the links of a build"},
 	{"rebuilder", "signs the links of an independent build of the same lock"},
 	{"release", "signs the image that is released"},
+	{"loader", "signs what was written to which medium"},
 }
 
 func roleHelp() string {
@@ -46,24 +51,51 @@ func (a *app) keysCommand() *cobra.Command {
 		Long:    roleHelp(),
 		Example: "  isotrace keys new --role builder\n  isotrace keys new --role owner -o /media/safe",
 		Args:    cobra.NoArgs,
-		RunE:    func(*cobra.Command, []string) error { return a.newKey(role, out) },
+		RunE: func(*cobra.Command, []string) error {
+			return a.writeKeyPair(role, out, provenance.GenerateKeyPair)
+		},
 	}
-	create.Flags().StringVar(&role, "role", "builder", "the `role` that the key is for: owner, builder, rebuilder or release")
+	create.Flags().StringVar(&role, "role", "builder", "the `role` that the key is for: owner, builder, rebuilder, release or loader")
 	create.Flags().StringVarP(&out, "output", "o", "", "`folder` for the keys (default keys in the project's folder)")
-	var inToto bool
+	var inToto, asPEM bool
 	show := &cobra.Command{
-		Use:   "show FILE...",
+		Use:   "show KEY...",
 		Short: "Show public keys: their ids and kinds",
-		Long: `Shows what identifies public keys. With --in-toto a key is written as
-in-toto-verify --key-types ecdsa reads it.`,
+		Long: `Shows what identifies public keys: those in files, or those of private keys that a
+reference names, such as pkcs11:… or hashivault://NAME. With --in-toto a key is written as
+in-toto-verify reads it, with --pem as everything else does.`,
 		Example: `  isotrace keys show keys/*.pub
-  isotrace keys show keys/owner.pub --in-toto >owner.json`,
+  isotrace keys show keys/owner.pub --in-toto >owner.json
+  isotrace keys show hashivault://release --pem >release.pub`,
 		Args: cobra.MinimumNArgs(1),
-		RunE: func(_ *cobra.Command, files []string) error { return a.showKeys(files, inToto) },
+		RunE: func(c *cobra.Command, refs []string) error { return a.showKeys(c.Context(), refs, inToto, asPEM) },
 	}
+	show.Flags().BoolVar(&asPEM, "pem", false, "write the key as PEM")
 	show.Flags().BoolVar(&inToto, "in-toto", false, "write the key in in-toto's format")
-	keys.AddCommand(create, show)
+	keys.AddCommand(create, a.importCommand(), show)
 	return keys
+}
+
+func (a *app) importCommand() *cobra.Command {
+	var role, out string
+	c := &cobra.Command{
+		Use:   "import FILE",
+		Short: "Take over a private key: ROLE.key, encrypted, and ROLE.pub",
+		Long: `Encrypts an unencrypted private key, as PEM, with a password, in cosign's format: an
+ECDSA P-256, Ed25519 or RSA key in PKCS #8, or an RSA or EC key in the format of its
+own. A release is signed with ECDSA or RSA: Ed25519 would need the whole image in
+memory. FILE stays as it is: remove it where nobody else may read it.`,
+		Example: "  openssl genpkey -algorithm ed25519 -out plain.pem\n  isotrace keys import plain.pem --role builder",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			return a.writeKeyPair(role, out, func(password []byte) (private, public []byte, err error) {
+				return provenance.ImportKeyPair(args[0], password)
+			})
+		},
+	}
+	c.Flags().StringVar(&role, "role", "builder", "the `role` that the key is for: owner, builder, rebuilder, release or loader")
+	c.Flags().StringVarP(&out, "output", "o", "", "`folder` for the keys (default keys in the project's folder)")
+	return c
 }
 
 // keyFacts are what keys show tells of a key.
@@ -73,25 +105,27 @@ type keyFacts struct {
 	Scheme string `json:"scheme"`
 }
 
-func (a *app) showKeys(files []string, inToto bool) error {
-	if inToto && len(files) > 1 {
-		return fault.New(fault.Usage, "name one key", "--in-toto with %d keys", len(files))
+func (a *app) showKeys(ctx context.Context, refs []string, inToto, asPEM bool) error {
+	if (inToto || asPEM) && (len(refs) > 1 || inToto && asPEM) {
+		return fault.New(fault.Usage, "name one key, and one format", "--in-toto and --pem with %d keys", len(refs))
 	}
 	facts := []keyFacts{}
-	for _, f := range files {
-		k, err := loadPublic(f)
+	for _, ref := range refs {
+		k, err := publicOf(ctx, ref)
 		if err != nil {
 			return err
 		}
+		text := k.PEM
 		if inToto {
-			text, err := k.InTotoJSON()
-			if err != nil {
+			if text, err = k.InTotoJSON(); err != nil {
 				return err
 			}
+		}
+		if inToto || asPEM {
 			_, err = os.Stdout.Write(text)
 			return err
 		}
-		facts = append(facts, keyFacts{f, k.KeyID(), k.InToto.Scheme})
+		facts = append(facts, keyFacts{ref, k.KeyID(), k.InToto.Scheme})
 	}
 	return a.result(facts, func(w io.Writer) error {
 		for _, f := range facts {
@@ -103,6 +137,18 @@ func (a *app) showKeys(files []string, inToto bool) error {
 	})
 }
 
+// publicOf reads a public key, or asks whoever has the private one for it.
+func publicOf(ctx context.Context, ref string) (*provenance.PublicKey, error) {
+	if keyref.IsFile(ref) {
+		return loadPublic(ref)
+	}
+	s, err := keyref.Open(ctx, ref, func() ([]byte, error) { return readPassword("password of "+ref+": ", false) })
+	if err != nil {
+		return nil, err
+	}
+	return s.Public(), nil
+}
+
 func loadPublic(file string) (*provenance.PublicKey, error) {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -111,14 +157,16 @@ func loadPublic(file string) (*provenance.PublicKey, error) {
 	return provenance.ParsePublicKey(file, text)
 }
 
-func (a *app) newKey(role, out string) error {
-	if !slices.ContainsFunc(roles, func(r struct{ name, does string }) bool { return r.name == role }) {
-		return fault.New(fault.Usage, "isotrace keys new --help lists the roles", "--role %s: is not known", role)
+// writeKeyPair writes a pair, encrypted with a password, as the keys
+// of a role.
+func (a *app) writeKeyPair(name, out string, pair func(password []byte) (private, public []byte, err error)) error {
+	if !slices.ContainsFunc(roles, func(r role) bool { return r.name == name }) {
+		return fault.New(fault.Usage, "isotrace keys new --help lists the roles", "--role %s: is not known", name)
 	}
 	if out == "" {
 		out = filepath.Join(a.dir, "keys")
 	}
-	private, public := filepath.Join(out, role+".key"), filepath.Join(out, role+".pub")
+	private, public := filepath.Join(out, name+".key"), filepath.Join(out, name+".pub")
 	for _, f := range []string{private, public} {
 		if _, err := os.Lstat(f); err == nil {
 			return fault.New(fault.Usage, "a key is never overwritten: move it away first", "%s: is there already", f)
@@ -130,7 +178,7 @@ func (a *app) newKey(role, out string) error {
 	if err != nil {
 		return err
 	}
-	key, pub, err := provenance.GenerateKeyPair(password)
+	key, pub, err := pair(password)
 	if err != nil {
 		return err
 	}
@@ -150,23 +198,15 @@ func (a *app) newKey(role, out string) error {
 	})
 }
 
-// loadSigner opens the key of a role: the file, or the project's where that is "".
-func (a *app) loadSigner(role, file string) (*provenance.Signer, error) {
-	if file == "" {
-		file = filepath.Join(a.dir, "keys", role+".key")
+// loadSigner opens the key of a role: a reference, or the project's file where that is "".
+func (a *app) loadSigner(ctx context.Context, role, ref string) (*provenance.Signer, error) {
+	if ref == "" {
+		ref = filepath.Join(a.dir, "keys", role+".key")
+		if _, err := os.Stat(ref); errors.Is(err, fs.ErrNotExist) {
+			return nil, fault.New(fault.Usage, "isotrace keys new --role "+role+" makes one; --key names another", "%s: there is no key to sign with", ref)
+		}
 	}
-	text, err := os.ReadFile(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fault.New(fault.Usage, "isotrace keys new --role "+role+" makes one; --key names another", "%s: there is no key to sign with", file)
-	}
-	if err != nil {
-		return nil, err
-	}
-	password, err := readPassword("password of "+file+": ", false)
-	if err != nil {
-		return nil, err
-	}
-	return provenance.LoadSigner(file, text, password)
+	return keyref.Open(ctx, ref, func() ([]byte, error) { return readPassword("password of "+ref+": ", false) })
 }
 
 // readPassword takes COSIGN_PASSWORD, or asks.

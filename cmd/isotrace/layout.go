@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -38,17 +39,17 @@ for the very same bits.`,
   isotrace layout --expires 2027-12-31
   isotrace layout --expires 2027-12-31 --functionary keys/builder.pub --functionary keys/rebuilder.pub --threshold 2`,
 		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error { return a.layout(f) },
+		RunE: func(c *cobra.Command, _ []string) error { return a.layout(c.Context(), f) },
 	}
 	fl := c.Flags()
-	fl.StringVar(&f.key, "key", "", "the owner's private key `file` (default keys/owner.key)")
+	fl.StringVar(&f.key, "key", "", "the owner's private key: a `file`, or a reference as for release (default keys/owner.key)")
 	fl.StringArrayVar(&f.functionaries, "functionary", nil, "public key `file` of one who may build; may be given several times (default keys/builder.pub)")
 	fl.IntVar(&f.threshold, "threshold", 1, "how `many` of them must have made the same image")
 	fl.StringVar(&f.expires, "expires", "", "the last `day`, as YYYY-MM-DD, on which the layout holds (UTC)")
 	return c
 }
 
-func (a *app) layout(f layoutFlags) error {
+func (a *app) layout(ctx context.Context, f layoutFlags) error {
 	day, err := time.Parse(time.DateOnly, f.expires)
 	if err != nil {
 		return fault.New(fault.Usage, "for example --expires 2027-12-31", "--expires %q: is not a day as YYYY-MM-DD", f.expires)
@@ -74,7 +75,7 @@ func (a *app) layout(f layoutFlags) error {
 		}
 		o.Functionaries, ids = append(o.Functionaries, k), append(ids, k.KeyID())
 	}
-	owner, err := a.loadSigner("owner", f.key)
+	owner, err := a.loadSigner(ctx, "owner", f.key)
 	if err != nil {
 		return err
 	}

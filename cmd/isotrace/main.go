@@ -69,6 +69,7 @@ link, and every claim can be checked without isotrace.
   isotrace verify out       check an image from its bytes up, offline
   isotrace trace out PATH   say where a file came from, up to who signed for it
   isotrace boot out         boot it in an emulator, up to the login prompt
+  isotrace release out      sign the image, where everything holds
 
 Exit codes: 0 done; 1 failed; 2 wrong use or config; 3 a verification did not hold.`,
 		SilenceErrors: true, SilenceUsage: true,
@@ -83,7 +84,7 @@ Exit codes: 0 done; 1 failed; 2 wrong use or config; 3 a verification did not ho
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return fault.New(fault.Usage, c.CommandPath()+" --help", "%w", err)
 	})
-	for _, add := range []func() *cobra.Command{a.initCommand, a.doctorCommand, a.keysCommand, a.layoutCommand, a.lockCommand, a.buildCommand, a.verifyCommand, a.traceCommand, a.bootCommand, a.storeCommand, a.stagesCommand, a.versionCommand, a.manCommand} {
+	for _, add := range []func() *cobra.Command{a.initCommand, a.doctorCommand, a.keysCommand, a.layoutCommand, a.lockCommand, a.buildCommand, a.rebuildCommand, a.verifyCommand, a.traceCommand, a.policyCommand, a.releaseCommand, a.signCommand, a.fetchReleaseCommand, a.bootCommand, a.writeCommand, a.storeCommand, a.stagesCommand, a.versionCommand, a.manCommand} {
 		root.AddCommand(add())
 	}
 	wrapUsage(root)

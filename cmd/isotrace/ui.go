@@ -47,7 +47,7 @@ func (a *app) exit(err error) int {
 }
 
 func oneLine(s string) string {
-	return strings.Join(strings.FieldsFunc(printable(strings.ReplaceAll(s, "\r", "\n")), func(r rune) bool { return r == '\n' || r == '\r' }), "; ")
+	return printable(strings.Join(strings.FieldsFunc(s, func(r rune) bool { return r == '\n' || r == '\r' }), "; "))
 }
 
 // now is the only clock: it decides whether a Release file has expired, and

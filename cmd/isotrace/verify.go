@@ -9,29 +9,96 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/isotrace/isotrace/internal/fault"
 	"github.com/isotrace/isotrace/provenance"
 	"github.com/isotrace/isotrace/stages"
 )
 
+// verifyFlags say whom to believe.
+type verifyFlags struct {
+	key, owner, release, identity, issuer, root, archive string
+}
+
+// register adds the flags; the builder's key is called as builderFlag says.
+func (f *verifyFlags) register(c *cobra.Command, builderFlag string) {
+	fl := c.Flags()
+	fl.StringVar(&f.key, builderFlag, "", "the builder's public key `file`, from a source that you trust")
+	fl.StringVar(&f.owner, "owner-key", "", "the public key `file` of the layout's owner, who says who may build")
+	fl.StringVar(&f.release, "release-key", "", "the release manager's public key `file`")
+	fl.StringVar(&f.identity, "identity", "", "`whom` the certificate of a keyless release must name, such as a mail address")
+	fl.StringVar(&f.issuer, "issuer", "", "`URL` of who vouched for that identity")
+	fl.StringVar(&f.archive, "archive", "", "`folder` with the .debs, as a mirror has them, to prove again what the trace says of them")
+	fl.StringVar(&f.root, "trusted-root", "", "`file` with the authorities of timestamps, certificates and logs to believe, in sigstore's format")
+}
+
+// options reads the files that the flags name.
+func (f *verifyFlags) options() (provenance.VerifyOptions, error) {
+	o := provenance.VerifyOptions{Fetched: stages.Fetched, Now: now(), Archive: f.archive}
+	for _, k := range []struct {
+		file string
+		to   **provenance.PublicKey
+	}{{f.key, &o.Key}, {f.owner, &o.OwnerKey}, {f.release, &o.ReleaseKey}} {
+		if k.file == "" {
+			continue
+		}
+		var err error
+		if *k.to, err = loadPublic(k.file); err != nil {
+			return o, err
+		}
+	}
+	if (f.identity == "") != (f.issuer == "") {
+		return o, fault.New(fault.Usage, "for example --identity me@example.org --issuer https://issuer.example.org", "--identity and --issuer go together")
+	}
+	if f.identity != "" {
+		o.Identity = &provenance.Identity{Issuer: f.issuer, Subject: f.identity}
+	}
+	if f.root != "" {
+		var err error
+		if o.TrustedRoot, err = readBounded(f.root, maxTrustedRoot); err != nil {
+			return o, err
+		}
+	}
+	return o, nil
+}
+
+// maxTrustedRoot bounds a trusted root, in bytes.
+const maxTrustedRoot = 4 << 20
+
+// readBounded reads a file that the user named.
+func readBounded(file string, limit int64) (_ []byte, err error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, fault.New(fault.Usage, "", "%w", err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	text, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err != nil {
+		return nil, fault.New(fault.Usage, "", "%w", err)
+	}
+	if int64(len(text)) > limit {
+		return nil, fault.New(fault.Usage, "", "%s: longer than %d bytes", file, limit)
+	}
+	return text, nil
+}
+
 func (a *app) verifyCommand() *cobra.Command {
-	var key, owner string
+	var f verifyFlags
 	c := &cobra.Command{
 		Use:   "verify DIR",
 		Short: "Check an image against its evidence, offline, from its bytes up",
 		Long:  verifyHelp(),
 		Example: `  isotrace verify out --key builder.pub
-  isotrace verify out --owner-key owner.pub
+  isotrace verify out --owner-key owner.pub --release-key release.pub
   isotrace verify out --json`,
 		Args: cobra.ExactArgs(1),
-		RunE: func(c *cobra.Command, args []string) error { return a.verify(c.Context(), args[0], key, owner) },
+		RunE: func(c *cobra.Command, args []string) error { return a.verify(c.Context(), args[0], f) },
 	}
-	c.Flags().StringVar(&key, "key", "", "the builder's public key `file`, from a source that you trust")
-	c.Flags().StringVar(&owner, "owner-key", "", "the public key `file` of the layout's owner, who says who may build")
+	f.register(c, "key")
 	return c
 }
 
 func verifyHelp() string {
-	text := "Checks what isotrace build wrote into DIR. It needs no network, no root and no\nother tool. Without --key or --owner-key the key in the evidence is taken: that proves\nthat image and evidence belong together, not who made them. A check that can be\nneither proved nor refuted is marked with a question mark.\n\nThe checks:\n"
+	text := "Checks what isotrace build wrote into DIR. It needs no network, no root and no\nother tool. Without --key or --owner-key the key in the evidence is taken: that proves\nthat image and evidence belong together, not who made them. How a check came out:\n\n  ok    it holds\n  FAIL  it does not, and the line says where\n  past  it held when the image was signed, as a timestamp shows, and has expired since\n  ?     nothing speaks against it, but nothing proves it either\n\nThe checks:\n"
 	names, about := provenance.Rules()
 	for i := range names {
 		text += fmt.Sprintf("  %-10s %s\n", names[i], about[i])
@@ -39,19 +106,10 @@ func verifyHelp() string {
 	return text
 }
 
-func (a *app) verify(ctx context.Context, dir, keyFile, ownerFile string) error {
-	o := provenance.VerifyOptions{Fetched: stages.Fetched, Now: now()}
-	for _, k := range []struct {
-		file string
-		to   **provenance.PublicKey
-	}{{keyFile, &o.Key}, {ownerFile, &o.OwnerKey}} {
-		if k.file == "" {
-			continue
-		}
-		var err error
-		if *k.to, err = loadPublic(k.file); err != nil {
-			return err
-		}
+func (a *app) verify(ctx context.Context, dir string, f verifyFlags) error {
+	o, err := f.options()
+	if err != nil {
+		return err
 	}
 	if !a.json {
 		o.Report = func(c provenance.Check) { writeCheck(os.Stdout, c) }
@@ -76,14 +134,12 @@ func (a *app) verify(ctx context.Context, dir, keyFile, ownerFile string) error 
 	return errors.Join(err, r.Refused())
 }
 
+var stateWords = map[provenance.State]string{provenance.Valid: "ok", provenance.Expired: "past", provenance.CannotTell: "?"}
+
 func writeCheck(w io.Writer, c provenance.Check) {
 	c.What = printable(c.What)
 	if c.OK() {
-		state := "ok"
-		if c.CannotTell {
-			state = "?"
-		}
-		fmt.Fprintf(w, "%-5s %-10s %s\n", state, c.Rule, c.What)
+		fmt.Fprintf(w, "%-5s %-10s %s\n", stateWords[c.State], c.Rule, c.What)
 		return
 	}
 	for _, p := range c.Problems {

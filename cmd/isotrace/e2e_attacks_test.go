@@ -1,0 +1,123 @@
+package main
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/isotrace/isotrace/internal/lockfile"
+	"github.com/isotrace/isotrace/provenance"
+	"github.com/isotrace/isotrace/provenance/attack"
+	"github.com/isotrace/isotrace/stages"
+)
+
+// mirrorOf lays out the .debs that a build fetched as a mirror has them.
+func mirrorOf(t *testing.T, p *project) string {
+	t.Helper()
+	lock, err := lockfile.Decode(lockfile.FileName, readAll(t, filepath.Join(p.dir, lockfile.FileName)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	mirror := filepath.Join(t.TempDir(), "mirror")
+	for _, it := range stages.Items(lock) {
+		d := string(it.Digest)
+		from, to := filepath.Join(e2e.store, "files", d[:2], d), filepath.Join(mirror, it.Repository, filepath.FromSlash(it.Path))
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Symlink(from, to); err != nil && !errors.Is(err, fs.ErrExist) { // in two sets
+			t.Fatal(err)
+		}
+	}
+	return mirror
+}
+
+// TestAttacks tampers with a release in each way that testdata/attacks lists.
+func TestAttacks(t *testing.T) {
+	p := released(t)
+	attacks, err := attack.Read(filepath.Join("..", "..", "testdata", "attacks"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(attacks) < 120 {
+		t.Errorf("%d attacks", len(attacks))
+	}
+	o := attack.Options{
+		Dir: p.out(), Archive: mirrorOf(t, p), Work: e2e.dir, Keys: map[string]*provenance.Signer{},
+		Verify: provenance.VerifyOptions{Fetched: stages.Fetched, Now: time.Now(), TrustedRoot: readAll(t, filepath.Join(p.dir, "trusted_root.json"))},
+	}
+	for _, role := range []string{"owner", "builder", "release"} {
+		if o.Keys[role], err = provenance.LoadSigner(role, readAll(t, filepath.Join(p.dir, "keys", role+".key")), []byte(testPassword)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o.Verify.OwnerKey, o.Verify.ReleaseKey = o.Keys["owner"].Public(), o.Keys["release"].Public()
+	before := digests(t, p.out())
+	seen := 0
+	err = attack.Run(t.Context(), o, attacks, func(r attack.Row) {
+		seen++
+		var row strings.Builder
+		if err := attack.WriteRow(&row, r); err != nil || !r.As {
+			t.Errorf("%s (%s), want %+v; %v", strings.TrimSpace(row.String()), r.About, r.Expect, err)
+		}
+	})
+	if err != nil || seen != len(attacks) {
+		t.Errorf("%d of %d attacks, %v", seen, len(attacks), err)
+	}
+	if digests(t, p.out()) != before {
+		t.Error("the attacks changed the release itself")
+	}
+}
+
+// TestNoFalseAlarms: builds of twenty configs verify as they are.
+func TestNoFalseAlarms(t *testing.T) {
+	reference := rescue(t)
+	text := string(readAll(t, filepath.Join(reference.dir, "isotrace.yaml")))
+	variants := [][]string{ // pairs of what is replaced
+		{"title: Rescue", "title: Another"}, {`release: "1.0.0"`, `release: "2.0~rc1"`}, {"timeout: 3", "timeout: 0"}, {"serial: true", "serial: false"},
+		{"name: rescue\n", "name: recovery\n"}, {"console=tty0", "quiet"}, {"requirements: [RSC-1]}", "requirements: [RSC-2]}"}, {", requirements: [RSC-2]", ""},
+		{"title: Rescue", "title: Größe"}, {`release: "1.0.0"`, `release: "1.0.0+1"`, "timeout: 3", "timeout: 60"}, {"timeout: 3", "timeout: 1", "serial: true", "serial: false"},
+		{"name: rescue\n", "name: r2\n", "title: Rescue", "title: R2"}, {"console=tty0", "nomodeset", "timeout: 3", "timeout: 9"}, {"title: Rescue\n", ""},
+		{`release: "1.0.0"`, `release: "3"`, "title: Rescue", "title: Three"}, {"serial: true", "serial: false", "title: Rescue", "title: Quiet"},
+		{"requirements-file: requirements.csv\n", "", ", requirements: [RSC-1]", "", ", requirements: [RSC-2]", "", ", requirements: [RSC-3]", "", ", requirements: [RSC-4]", "", "  requirements: [RSC-1]\n", ""},
+		{"timeout: 3", "timeout: 30", `release: "1.0.0"`, `release: "4"`}, {"console=tty0", "noapic", "serial: true", "serial: false"},
+	}
+	check := func(p *project) {
+		t.Helper()
+		out, code := p.run("verify", p.out(), "--key", filepath.Join(p.dir, "keys", "builder.pub"))
+		if code != 0 || strings.Contains(out, "FAIL") {
+			t.Errorf("exit status %d\n%s", code, out)
+		}
+	}
+	check(reference)
+	for _, v := range variants {
+		p := &project{dir: filepath.Join(t.TempDir(), "p")}
+		if err := os.CopyFS(p.dir, os.DirFS(reference.dir)); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.RemoveAll(p.out()); err != nil {
+			t.Fatal(err)
+		}
+		changed := strings.NewReplacer(v...).Replace(text)
+		if changed == text {
+			t.Fatalf("%q changes nothing", v)
+		}
+		if err := os.WriteFile(filepath.Join(p.dir, "isotrace.yaml"), []byte(changed), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if out, code := p.run("build"); code != 0 {
+			t.Fatalf("%q: exit status %d\n%s", v, code, out)
+		}
+		check(p)
+		if err := os.RemoveAll(p.dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := 1 + len(variants); n != 20 {
+		t.Errorf("%d configs", n)
+	}
+}
