@@ -4,25 +4,30 @@ export CGO_ENABLED = 0
 GO ?= go
 OUT = build
 
-.PHONY: build demo test lint fuzz bench man docs clean
+.PHONY: build build-keys demo test lint fuzz attacks bench man docs clean
 
 build: ## the binary, build/isotrace
 	$(GO) build -trimpath -o $(OUT)/isotrace ./cmd/isotrace
 
-demo: build ## examples/rescue: build, verify, boot it in all four ways
+build-keys: ## the same with tokens (PKCS#11) and key services, build/isotrace-keys; it needs a C compiler
+	CGO_ENABLED=1 $(GO) build -trimpath -tags keyservices,pkcs11key -o $(OUT)/isotrace-keys ./cmd/isotrace
+
+demo: build ## examples/rescue: build, verify, boot it in all ways
 	mkdir -p $(OUT)/demo
 	cp -R examples/rescue/. $(OUT)/demo
 	test -e $(OUT)/demo/keys/builder.key || COSIGN_PASSWORD=demo $(OUT)/isotrace -C $(OUT)/demo keys new
 	COSIGN_PASSWORD=demo $(OUT)/isotrace -C $(OUT)/demo build
 	$(OUT)/isotrace verify $(OUT)/demo/out --key $(OUT)/demo/keys/builder.pub
-	$(OUT)/isotrace boot $(OUT)/demo/out --firmware bios,uefi --medium cd,usb
+	$(OUT)/isotrace boot $(OUT)/demo/out --firmware bios,uefi,secureboot --medium cd,usb
 
 test: lint ## everything that CI wants
 	$(GO) test -timeout 60m ./...
+	$(GO) test -tags keyservices ./provenance/keyref
 
 lint:
-	@test -z "$$(gofmt -l cmd internal provenance sbom stages)" || { gofmt -l cmd internal provenance sbom stages; echo "run gofmt -w"; exit 1; }
+	@test -z "$$(gofmt -l cmd internal policy provenance sbom stages)" || { gofmt -l cmd internal policy provenance sbom stages; echo "run gofmt -w"; exit 1; }
 	$(GO) vet ./...
+	$(GO) vet -tags keyservices ./provenance/keyref
 	$(GO) tool staticcheck ./...
 
 fuzz: ## each fuzz target for a while
@@ -31,6 +36,9 @@ fuzz: ## each fuzz target for a while
 			echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime 30s $$p || exit 1; \
 		done; \
 	done
+
+attacks: ## tampers with the release in PROJECT (out, keys, COSIGN_PASSWORD) in every known way
+	$(GO) run ./cmd/attacks -project $(PROJECT) -archive $(ARCHIVE)
 
 bench: build ## times and memory of the main jobs, into build/bench.txt
 	$(GO) run ./internal/bench -binary $(OUT)/isotrace -example examples/rescue -out $(OUT)/bench.txt

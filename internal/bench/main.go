@@ -79,13 +79,19 @@ func run(binary, example, out string, runs int) (err error) {
 	if err := os.CopyFS(b.project, os.DirFS(example)); err != nil {
 		return err
 	}
-	for _, args := range [][]string{{"keys", "new"}, {"build"}} {
+	for _, args := range [][]string{{"keys", "new"}, {"keys", "new", "--role", "release"}, {"build"}} {
 		if _, err := b.isotrace(b.project, args...); err != nil {
 			return err
 		}
 	}
 	if err := b.addMany(); err != nil {
 		return err
+	}
+	small, big := filepath.Join(dir, "small.img"), filepath.Join(dir, "big.img")
+	for file, size := range map[string]int64{small: 1e6, big: 4e9} {
+		if err := errors.Join(os.WriteFile(file, nil, 0o644), os.Truncate(file, size)); err != nil {
+			return err
+		}
 	}
 	built, large := filepath.Join(b.project, "out"), filepath.Join(b.many, "out")
 	jobs := []job{
@@ -95,7 +101,11 @@ func run(binary, example, out string, runs int) (err error) {
 		{name: "trace and SBOM alone", runs: min(runs, 3), args: []string{"build"}, prepare: func() error { return stagetest.Forget(b.store, traceAndSBOM...) }},
 		{name: "changed boot menu", runs: runs, args: []string{"build"}, prepare: b.changeMenu},
 		{name: "verify", runs: runs, args: []string{"verify", built}},
+		{name: "release", runs: runs, args: []string{"release", built}},
+		{name: "verify a release", runs: runs, args: []string{"verify", built, "--release-key", filepath.Join(b.project, "keys", "release.pub")}},
 		{name: "trace of one path", runs: runs, args: []string{"trace", built, "/usr/bin/ls"}},
+		{name: "sign a file of 1 MB", runs: runs, args: []string{"sign", small}},
+		{name: "sign a file of 4 GB", runs: min(runs, 3), args: []string{"sign", big}},
 		{name: "lock", runs: min(runs, 3), args: []string{"lock"}},
 		{name: "120,000 files: build from the base on", project: b.many, runs: 1, cold: true, args: []string{"build"}},
 		{name: "120,000 files: verify", project: b.many, runs: 1, args: []string{"verify", large}},
