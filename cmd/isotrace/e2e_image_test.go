@@ -98,6 +98,7 @@ func TestFromImage(t *testing.T) {
 		{"/home/operator/.bashrc", []string{"origin: generated", "written by program useradd", "package passwd"}},
 		{"/etc/hostname", []string{"made by setting hostname"}},
 		{"initrd:/scripts/init-bottom/greet", []string{"is the file root:/etc/initramfs-tools/scripts/init-bottom/greet", "origin: overlay"}},
+		{"efi:/x86_64-efi/linux.mod", []string{"package grub-efi-amd64-bin", "origin: archive"}},
 		{"medium:/casper/initrd", []string{"origin: generated", "written by program update-initramfs, in stage kernel", "package initramfs-tools"}},
 	} {
 		out, code := p.run("trace", p.out(), q.path)
