@@ -114,11 +114,12 @@ func (v *verification) chain(context.Context) (string, []Problem, error) {
 			problems = append(problems, Problem{LinksDir, "no stage gave " + image})
 		}
 	}
-	follow(isoStage)
 	follow(traceStage)
 	follow(sbomStage)
-	if v.Config.Sources {
-		follow(sourcesStage)
+	records := v.imageRecords()
+	for _, image := range sortedKeys(records) {
+		maker, _, _ := strings.Cut(records[image], "/")
+		follow(maker)
 	}
 	for _, name := range sortedKeys(v.links) {
 		if !seen[name] {

@@ -42,6 +42,7 @@ const (
 	traceStage     = "trace"
 	sbomStage      = "sbom"
 	sourcesStage   = "sourceiso"
+	diskStage      = "disk"
 	recordMedium   = "livetree/tree/"
 	recordESP      = "bootparts/efiboot.img"
 	recordProject  = "project/"
@@ -170,11 +171,23 @@ func ImageName(c *config.Config) string { return c.Name + ".iso" }
 // SourcesName is the file name of the ISO of its source packages.
 func SourcesName(c *config.Config) string { return c.Name + "-sources.iso" }
 
+// DiskName is the file name of its disk in a format.
+func DiskName(c *config.Config, format string) string {
+	if format == "raw" {
+		format = "img"
+	}
+	return c.Name + "." + format
+}
+
 // imageRecords are the images beside the evidence, by name, and what links call them.
 func (b *Bundle) imageRecords() map[string]string {
 	images := map[string]string{ImageName(b.Config): isoStage + "/" + ImageName(b.Config)}
 	if b.Config.Sources {
 		images[SourcesName(b.Config)] = sourcesStage + "/" + SourcesName(b.Config)
+	}
+	for _, format := range b.Config.DiskFormats() {
+		name := DiskName(b.Config, format)
+		images[name] = diskStage + "/" + name
 	}
 	return images
 }

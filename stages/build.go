@@ -26,6 +26,8 @@ type Built struct {
 	Size   int64           `json:"size"`
 	// Sources is the path of the ISO of the source packages, where there is one.
 	Sources string `json:"sources,omitempty"`
+	// Disks are the paths of the disk images.
+	Disks []string `json:"disks,omitempty"`
 	// Results of the stages, by name.
 	Results map[string]stage.Result `json:"-"`
 	Checks  provenance.Result       `json:"-"`
@@ -98,7 +100,14 @@ func (s *Session) Build(ctx context.Context, out string, signer *provenance.Sign
 	if p.Config.Sources {
 		b.Sources = filepath.Join(out, provenance.SourcesName(p.Config))
 	}
-	return b, publish(draft, out, provenance.ImageName(p.Config), provenance.SourcesName(p.Config))
+	var images []string
+	for _, i := range productsOf(p.Config) {
+		images = append(images, i.file)
+		if i.stage == "disk" {
+			b.Disks = append(b.Disks, filepath.Join(out, i.file))
+		}
+	}
+	return b, publish(draft, out, images...)
 }
 
 // fetch makes the archives' client only when something is to be fetched: a

@@ -15,6 +15,7 @@ import (
 	"github.com/isotrace/isotrace/internal/fault"
 	"github.com/isotrace/isotrace/internal/lockfile"
 	"github.com/isotrace/isotrace/internal/stage"
+	"github.com/isotrace/isotrace/stages/disk"
 )
 
 // The packages that isotrace itself needs, from the archives of each set.
@@ -32,6 +33,13 @@ var (
 	signedPackages = []string{"shim-signed", "grub-efi-amd64-signed"}
 	// verityPackage makes the hash tree of a squashfs.
 	verityPackage = "cryptsetup-bin"
+	// diskPackages make disks: mke2fs loads the library where it is to read an archive,
+	// and no dependency says so. It has another name since Debian 13.
+	diskPackages = []string{"e2fsprogs"}
+	diskArchive  = []string{"libarchive13t64", "libarchive13"}
+	qcow2Package = "qemu-utils"
+	// oldestMke2fs is the first mke2fs that gives the same bytes each time.
+	oldestMke2fs = "1.47.1"
 	// minimal is a bootstrapped base.
 	minimal = []string{"?essential", "?priority(required)", "apt"}
 )
@@ -260,6 +268,13 @@ func (k *locking) tools(context.Context) error {
 	if c.Squashfs.Verity {
 		build = append(build, verityPackage)
 	}
+	if disks := c.DiskFormats(); len(disks) > 0 {
+		names, err := diskTools(all, k.lock.Architecture, slices.Contains(disks, disk.QCOW2))
+		if err != nil {
+			return err
+		}
+		build = append(build, names...)
+	}
 	for _, group := range []struct {
 		use   lockfile.Use
 		roots []string
@@ -287,6 +302,24 @@ func (k *locking) tools(context.Context) error {
 		}
 	}
 	return nil
+}
+
+// diskTools are the packages that make disks.
+func diskTools(all []archive.Package, arch string, qcow2 bool) ([]string, error) {
+	const hint = "name an archive that has it under tools.archives, such as Debian 13's"
+	names := slices.Clone(diskPackages)
+	if p := newest(all, diskPackages[0], arch); p == nil || archive.CompareVersions(p.Version, oldestMke2fs) < 0 {
+		return nil, fault.New(fault.Usage, hint, "tools set: no archive has %s %s or later, which makes disks the same each time", diskPackages[0], oldestMke2fs)
+	}
+	i := slices.IndexFunc(diskArchive, func(name string) bool { return newest(all, name, arch) != nil })
+	if i < 0 {
+		return nil, fault.New(fault.Usage, hint, "tools set: no archive has %s", diskArchive[0])
+	}
+	names = append(names, diskArchive[i])
+	if qcow2 {
+		names = append(names, qcow2Package)
+	}
+	return names, nil
 }
 
 func newest(all []archive.Package, name, arch string) *archive.Package {

@@ -27,7 +27,7 @@ import (
 func (s *Session) writeDraft(draft string, signer *provenance.Signer, b *Built) error {
 	p := s.Project
 	var images []artifact.Ref
-	for _, i := range []struct{ stage, file string }{{"iso", provenance.ImageName(p.Config)}, {"sourceiso", provenance.SourcesName(p.Config)}} {
+	for _, i := range productsOf(p.Config) {
 		if r, ok := b.Results[i.stage]; ok {
 			made := r.Outputs[i.file].File
 			images = append(images, artifact.Ref{Path: i.file, Digest: made.Digest, Size: made.Size})
@@ -104,6 +104,18 @@ func (s *Session) writeDraft(draft string, signer *provenance.Signer, b *Built) 
 		return err
 	}
 	return provenance.WriteSums(evidence, images, signer)
+}
+
+// product is an image and the stage that makes it.
+type product struct{ stage, file string }
+
+// productsOf are the images that a config may have, the ISO first.
+func productsOf(c *config.Config) []product {
+	list := []product{{"iso", provenance.ImageName(c)}, {"sourceiso", provenance.SourcesName(c)}}
+	for _, format := range c.DiskFormats() {
+		list = append(list, product{"disk", provenance.DiskName(c, format)})
+	}
+	return list
 }
 
 // copyFile copies within the kernel, sharing blocks where the file system can.

@@ -16,6 +16,7 @@ import (
 	"github.com/isotrace/isotrace/stages/contents"
 	"github.com/isotrace/isotrace/stages/customise"
 	"github.com/isotrace/isotrace/stages/debs"
+	"github.com/isotrace/isotrace/stages/disk"
 	"github.com/isotrace/isotrace/stages/fetch"
 	"github.com/isotrace/isotrace/stages/install"
 	"github.com/isotrace/isotrace/stages/iso"
@@ -39,6 +40,8 @@ type Products struct {
 	Sbom stage.Set
 	// Sources is the ISO of the source packages; nil where the config wants none.
 	Sources *stage.File
+	// Disks are the disk images, in the order of their formats.
+	Disks []stage.File
 	// Base is the tree that packages are added to, Root the one in the squashfs.
 	Base, Root stage.Tree
 }
@@ -48,6 +51,9 @@ func (p Products) Goals() []stage.Handle {
 	goals := []stage.Handle{p.ISO, p.Trace, p.Sbom}
 	if p.Sources != nil {
 		goals = append(goals, *p.Sources)
+	}
+	for _, d := range p.Disks {
+		goals = append(goals, d)
 	}
 	return goals
 }
@@ -115,6 +121,24 @@ func Pipeline(c *config.Config, l *lockfile.Lock, m *Materials, fetcher fetch.Fe
 		Tree: tree, ESP: parts.File(bootparts.ESP), MBR: parts.File(bootparts.MBR), BIOSImage: livetree.BIOSImage,
 	}, iso.Params{File: provenance.ImageName(c), Volume: iso.Volume(c.Name, c.Release)})).File(provenance.ImageName(c))
 
+	var disks []stage.File
+	if formats := c.DiskFormats(); len(formats) > 0 {
+		starts := g.Add(bootparts.DiskStage(tools, boot, root, boots.File(kernel.Facts), bootparts.DiskParams{
+			Title: c.Title, Release: c.Release, Timeout: *c.Boot.Timeout, Serial: c.Boot.Serial, Parameters: c.Disk.Parameters, SecureBoot: c.Boot.SecureBoot,
+		}))
+		p := disk.Params{Size: c.Disk.Bytes()}
+		for _, format := range formats {
+			p.Outputs = append(p.Outputs, disk.Output{Format: format, File: provenance.DiskName(c, format)})
+		}
+		made := g.Add(disk.Stage(tools, disk.Inputs{
+			Root: root, Initrd: boots.File(kernel.Initrd), System: boots.File(kernel.Facts),
+			BootImage: starts.File(bootparts.BootImage), Core: starts.File(bootparts.Core), ESP: starts.File(bootparts.ESP), Files: starts.Set(bootparts.Files),
+		}, p))
+		for _, o := range p.Outputs {
+			disks = append(disks, made.File(o.File))
+		}
+	}
+
 	known := g.Add(catalogue.Stage(root, facts, catalogue.Params{Expect: l.Installed()})).File(catalogue.Output)
 	traced := g.Add(trace.Stage(trace.Inputs{
 		Root: root, Boot: boot, Lists: lists, Catalogue: known, System: boots.File(kernel.Facts), Initrd: boots.File(kernel.Initrd), Program: kernel.Program,
@@ -137,7 +161,7 @@ func Pipeline(c *config.Config, l *lockfile.Lock, m *Materials, fetcher fetch.Fe
 		})).File(provenance.SourcesName(c))
 		sources = &made
 	}
-	return g, Products{ISO: image, Sources: sources, Trace: traced, Sbom: bills, Base: minimal.Tree("root"), Root: root}
+	return g, Products{ISO: image, Sources: sources, Disks: disks, Trace: traced, Sbom: bills, Base: minimal.Tree("root"), Root: root}
 }
 
 // ToolGraph is the part of the pipeline that unpacks the tools of one use.
@@ -255,11 +279,11 @@ type About struct {
 }
 
 // only are the stages that not every config has.
-var only = map[string]string{"sourceiso": "sources: true"}
+var only = map[string]string{"sourceiso": "sources: true", "diskboot": "outputs: [iso, vhd]", "disk": "outputs: [iso, vhd]"}
 
 // List describes the pipeline, in order.
 func List() []About {
-	c, err := config.Parse("starter", []byte(config.Starter("live", "trixie")+"sources: true\n"))
+	c, err := config.Parse("starter", []byte(config.Starter("live", "trixie")+"sources: true\noutputs: [iso, vhd]\n"))
 	if err != nil {
 		panic(err) // the starter is ours, and a test parses it
 	}

@@ -40,11 +40,15 @@ func (a *app) bootCommand() *cobra.Command {
 its lock, and waits for the login prompt on the first serial port. Console and
 screenshot are kept in DIR/boot. KVM is used where it works.
 
+The ISO is the medium cd or usb; vhd, raw and qcow2 are the disks among the
+outputs. What a guest writes to its disk is thrown away.
+
 The firmware secureboot is UEFI with Secure Boot on and Microsoft's keys. With
 --entry another entry of the boot menu is taken: isotrace presses its hot key
 (i, d or m). A menu of the project's own has to have the same ones.`,
 		Example: `  isotrace boot out
   isotrace boot out --firmware bios,uefi,secureboot --medium cd,usb
+  isotrace boot out --firmware bios,uefi --medium vhd
   isotrace boot out --entry check      # the medium checks itself
   isotrace boot out --entry memtest`,
 		Args: cobra.ExactArgs(1),
@@ -53,7 +57,7 @@ The firmware secureboot is UEFI with Secure Boot on and Microsoft's keys. With
 		},
 	}
 	c.Flags().StringSliceVar(&f.firmware, "firmware", []string{"bios"}, "`firmware`: bios, uefi or secureboot, or several with commas")
-	c.Flags().StringSliceVar(&f.medium, "medium", []string{"cd"}, "`medium`: cd, usb, or both with a comma")
+	c.Flags().StringSliceVar(&f.medium, "medium", []string{"cd"}, "`medium`: cd, usb, vhd, raw or qcow2, or several with commas")
 	c.Flags().StringVar(&f.accelerator, "accelerator", "", "kvm or tcg (default: kvm where it works)")
 	c.Flags().IntVar(&f.processors, "processors", 2, "`processors` of the machine, 1 to 64")
 	c.Flags().StringVar(&f.entry, "entry", "try", "the `entry` of the boot menu: try, install, check or memtest")
@@ -62,13 +66,27 @@ The firmware secureboot is UEFI with Secure Boot on and Microsoft's keys. With
 	c.Flags().BoolVar(&f.console, "console", false, "show the console while it boots")
 	a.mirrorFlags(c)
 	for flag, values := range map[string][]string{
-		"firmware": {"bios", "uefi", "secureboot"}, "medium": {"cd", "usb"}, "entry": {"try", "install", "check", "memtest"}, "accelerator": {"kvm", "tcg"},
+		"firmware": {"bios", "uefi", "secureboot"}, "medium": mediums, "entry": {"try", "install", "check", "memtest"}, "accelerator": {"kvm", "tcg"},
 	} {
 		if err := c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)); err != nil {
 			panic(err) // the flag is ours
 		}
 	}
 	return c
+}
+
+// mediums are the values of --medium.
+var mediums = []string{string(emulator.CD), string(emulator.USB), string(emulator.VHD), string(emulator.Raw), string(emulator.QCOW2)}
+
+// imageFor is the file that is booted as a medium.
+func imageFor(b *provenance.Bundle, m emulator.Medium) (string, error) {
+	if !m.IsDisk() {
+		return b.Image(), nil
+	}
+	if !slices.Contains(b.Config.DiskFormats(), string(m)) {
+		return "", fault.New(fault.Usage, "add it to outputs in isotrace.yaml, and run isotrace build", "--medium %s: the build made none", m)
+	}
+	return filepath.Join(filepath.Dir(b.Image()), provenance.DiskName(b.Config, string(m))), nil
 }
 
 // menuEntry is an entry of the built-in boot menu.
@@ -107,8 +125,14 @@ func (a *app) boot(ctx context.Context, dir string, f bootFlags) (err error) {
 	if err != nil {
 		return err
 	}
-	if _, err := os.Stat(b.Image()); err != nil {
-		return fault.New(fault.Usage, "run isotrace build", "the image: %w", err)
+	for _, m := range f.medium {
+		image, err := imageFor(b, emulator.Medium(m))
+		if err != nil {
+			return err
+		}
+		if _, err := os.Stat(image); err != nil {
+			return fault.New(fault.Usage, "run isotrace build", "the image: %w", err)
+		}
 	}
 	s, err := a.session(&stages.Project{Dir: dir, Config: b.Config, Lock: b.Lock})
 	if err != nil {
@@ -121,7 +145,7 @@ func (a *app) boot(ctx context.Context, dir string, f bootFlags) (err error) {
 	}
 	s.Progress = progress
 	err = s.WithTools(ctx, lockfile.UseEmulator, func(toolbox string) error {
-		return a.bootEach(ctx, s, toolbox, b.Image(), filepath.Join(dir, "boot"), f)
+		return a.bootEach(ctx, s, toolbox, b, filepath.Join(dir, "boot"), f)
 	})
 	progress.Close()
 	return err
@@ -134,8 +158,11 @@ func (f bootFlags) check() error {
 		}
 	}
 	for _, x := range f.medium {
-		if x != string(emulator.CD) && x != string(emulator.USB) {
-			return fault.New(fault.Usage, "cd or usb", "--medium %s: is not known", x)
+		if !slices.Contains(mediums, x) {
+			return fault.New(fault.Usage, "cd, usb, vhd, raw or qcow2", "--medium %s: is not known", x)
+		}
+		if emulator.Medium(x).IsDisk() && entries[f.entry].key != "" {
+			return fault.New(fault.Usage, "leave out --entry: the menu of a disk has one entry", "--medium %s: has no entry %s", x, f.entry)
 		}
 	}
 	if f.processors < 1 || f.processors > 64 {
@@ -150,7 +177,7 @@ func (f bootFlags) check() error {
 	return nil
 }
 
-func (a *app) bootEach(ctx context.Context, s *stages.Session, toolbox, image, keep string, f bootFlags) (err error) {
+func (a *app) bootEach(ctx context.Context, s *stages.Session, toolbox string, b *provenance.Bundle, keep string, f bootFlags) (err error) {
 	scratch, err := s.Store.NewWork("boot")
 	if err != nil {
 		return err
@@ -160,7 +187,7 @@ func (a *app) bootEach(ctx context.Context, s *stages.Session, toolbox, image, k
 		return err
 	}
 	o := emulator.Options{
-		Toolbox: toolbox, Image: image, Scratch: scratch, Processors: f.processors, Accelerator: emulator.Accelerator(f.accelerator),
+		Toolbox: toolbox, Scratch: scratch, Processors: f.processors, Accelerator: emulator.Accelerator(f.accelerator),
 		Key: entries[f.entry].key, Expect: entries[f.entry].ends, Timeout: f.timeout, Notice: func(text string) { s.Progress.Line("boot", text) },
 	}
 	if f.expect != "" {
@@ -178,6 +205,9 @@ func (a *app) bootEach(ctx context.Context, s *stages.Session, toolbox, image, k
 		for _, medium := range f.medium {
 			o.Firmware, o.Medium = emulator.Firmware(firmware), emulator.Medium(medium)
 			name := firmware + "-" + medium + ending
+			if o.Image, err = imageFor(b, o.Medium); err != nil {
+				return err
+			}
 			s.Progress.Stage(name, stage.StateRunning)
 			report, err := emulator.Boot(ctx, o)
 			r, kerr := keepBoot(keep, name, o, report)

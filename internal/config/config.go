@@ -4,6 +4,8 @@ package config
 
 import (
 	"path"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -75,8 +77,11 @@ type Config struct {
 	// Unexplained are files of the image that may stay of unknown origin, each
 	// with the reason; any other ends the build.
 	Unexplained []Accepted `yaml:"unexplained,omitempty" json:"unexplained,omitempty"`
-	// Outputs are the products to make.
-	Outputs []string `yaml:"outputs,omitempty" json:"outputs,omitempty" jsonschema:"enum=iso"`
+	// Outputs are the products to make: iso always, and disks beside it that have the
+	// same system installed: vhd for Azure, raw and qcow2.
+	Outputs []string `yaml:"outputs,omitempty" json:"outputs,omitempty" jsonschema:"enum=iso,enum=vhd,enum=raw,enum=qcow2"`
+	// Disk is what the disks among the outputs are like.
+	Disk Disk `yaml:"disk,omitempty" json:"disk,omitzero"`
 	// Epoch is the only time that the build knows, as an RFC 3339 time; the
 	// newest date among the archives' Release files where it is left out.
 	Epoch string `yaml:"epoch,omitempty" json:"epoch,omitempty"`
@@ -250,6 +255,42 @@ type Squashfs struct {
 	Verity bool `yaml:"verity,omitempty" json:"verity,omitempty"`
 }
 
+// Disk is what the disks among the outputs are like.
+type Disk struct {
+	// Size such as 4GiB or 512MiB; what the system needs and a quarter, and 256 MiB,
+	// where it is left out.
+	Size string `yaml:"size,omitempty" json:"size,omitempty"`
+	// Parameters of the kernel's command line; those of boot where they are left out.
+	Parameters []string `yaml:"parameters,omitempty" json:"parameters,omitempty"`
+}
+
+// ISO is the output that is always made.
+const ISO = "iso"
+
+// DiskFormats are those of the disks among the outputs, in order.
+func (c *Config) DiskFormats() []string {
+	formats := slices.DeleteFunc(slices.Clone(c.Outputs), func(o string) bool { return o == ISO })
+	slices.Sort(formats)
+	return formats
+}
+
+// Bytes is the size, 0 where it is left out.
+func (d Disk) Bytes() int64 {
+	for unit, bytes := range map[string]int64{"MiB": 1 << 20, "GiB": 1 << 30} {
+		if number, ok := strings.CutSuffix(d.Size, unit); ok {
+			n, err := strconv.ParseInt(number, 10, 64)
+			if err != nil || n < 1 || n > 2040<<30/bytes {
+				return -1
+			}
+			return n * bytes
+		}
+	}
+	if d.Size == "" {
+		return 0
+	}
+	return -1
+}
+
 // Manifest is what the installer is told.
 type Manifest struct {
 	// LiveOnly are packages that an installation does not keep; ubiquity,
@@ -283,7 +324,10 @@ func (c *Config) defaults() {
 		c.Manifest.LiveOnly = []string{"ubiquity", "casper", "discover", "laptop-detect", "os-prober"}
 	}
 	if len(c.Outputs) == 0 {
-		c.Outputs = []string{"iso"}
+		c.Outputs = []string{ISO}
+	}
+	if c.Disk.Parameters == nil {
+		c.Disk.Parameters = c.Boot.Parameters
 	}
 	if c.Boot.Timeout == nil {
 		five := 5

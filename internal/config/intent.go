@@ -30,9 +30,10 @@ func (c *Config) Intent() (artifact.Digest, error) {
 		Memtest      bool      `json:"memtest"`
 		SecureBoot   bool      `json:"secure-boot,omitempty"`
 		Verity       bool      `json:"verity,omitempty"`
+		Disks        []string  `json:"disks,omitempty"`
 		Epoch        string    `json:"epoch"`
 		Sources      bool      `json:"sources,omitempty"`
-	}{1, c.Architecture, c.Base, c.Archives, c.BootArchives(), c.ToolArchives(), c.Live, names, c.Recommends, c.Boot.WithMemtest(), c.Boot.SecureBoot, c.Squashfs.Verity, c.Epoch, c.Sources})
+	}{1, c.Architecture, c.Base, c.Archives, c.BootArchives(), c.ToolArchives(), c.Live, names, c.Recommends, c.Boot.WithMemtest(), c.Boot.SecureBoot, c.Squashfs.Verity, c.DiskFormats(), c.Epoch, c.Sources})
 	if err != nil {
 		return "", fmt.Errorf("digest of the config: %w", err)
 	}

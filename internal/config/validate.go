@@ -73,7 +73,14 @@ func (f *file) validate(c *Config) error {
 		rules = append(rules, rule{at("boot.parameters", i), kernelForm(p), "one parameter an entry", fmt.Sprintf("%q is no kernel parameter", p)})
 	}
 	for i, o := range c.Outputs {
-		rules = append(rules, rule{at("outputs", i), o == "iso", "iso is the only output so far", fmt.Sprintf("%q is not known", o)})
+		rules = append(rules, rule{at("outputs", i), slices.Contains([]string{ISO, "vhd", "raw", "qcow2"}, o), "iso, vhd, raw or qcow2", fmt.Sprintf("%q is not known", o)},
+			rule{at("outputs", i), !slices.Contains(c.Outputs[:i], o), "name each once", fmt.Sprintf("%q stands there twice", o)})
+	}
+	rules = append(rules,
+		rule{"outputs", slices.Contains(c.Outputs, ISO), "add iso: a disk is made beside it", "want iso among them"},
+		rule{"disk.size", c.Disk.Bytes() >= 0, "such as 4GiB or 512MiB; at most 2040GiB", fmt.Sprintf("%q is no size of a disk", c.Disk.Size)})
+	for i, p := range c.Disk.Parameters {
+		rules = append(rules, rule{at("disk.parameters", i), kernelForm(p), "one parameter an entry", fmt.Sprintf("%q is no kernel parameter", p)})
 	}
 	for i, u := range c.Unexplained {
 		_, err := path.Match(u.Path, "/")

@@ -42,7 +42,18 @@ type Medium string
 const (
 	CD  Medium = "cd"
 	USB Medium = "usb"
+	// A disk of the machine, in its format. The guest may write to it: what it writes
+	// is thrown away.
+	VHD   Medium = "vhd"
+	Raw   Medium = "raw"
+	QCOW2 Medium = "qcow2"
 )
+
+// diskFormats are QEMU's names of the formats of disks.
+var diskFormats = map[Medium]string{VHD: "vpc", Raw: "raw", QCOW2: "qcow2"}
+
+// IsDisk tells a disk from what is plugged in.
+func (m Medium) IsDisk() bool { return diskFormats[m] != "" }
 
 // Accelerator is how the guest's processor is made.
 type Accelerator string
@@ -154,6 +165,9 @@ const (
 	consolePath = "/tmp/console"
 	screenPath  = "/tmp/screen.png"
 	varsPath    = "/tmp/vars.fd"
+	// writtenPath is a folder for what a guest writes to its disk: QEMU does not take
+	// /tmp itself.
+	writtenPath = "/tmp/written"
 )
 
 // Argv is the command line of QEMU.
@@ -170,7 +184,11 @@ func Argv(f Firmware, m Medium, a Accelerator, processors int) []string {
 		"qemu-system-x86_64", "-nodefaults", "-no-user-config", "-machine", machine, "-cpu", cpu, "-smp", strconv.Itoa(processors), "-m", "2048",
 		"-display", "none", "-vga", "std", "-nic", "none", "-no-reboot", "-rtc", "base=utc",
 		"-serial", "file:" + consolePath, "-qmp", "stdio",
-		"-drive", "if=none,id=medium,format=raw,readonly=on,file=" + imagePath,
+	}
+	if m.IsDisk() {
+		argv = append(argv, "-drive", "if=none,id=medium,format="+diskFormats[m]+",snapshot=on,file="+imagePath)
+	} else {
+		argv = append(argv, "-drive", "if=none,id=medium,format=raw,readonly=on,file="+imagePath)
 	}
 	if fl, ok := flash[f]; ok {
 		argv = append(argv,
@@ -180,8 +198,11 @@ func Argv(f Firmware, m Medium, a Accelerator, processors int) []string {
 	if f == SecureBoot {
 		argv = append(argv, "-global", "driver=cfi.pflash01,property=secure,value=on")
 	}
-	if m == USB {
+	switch {
+	case m == USB:
 		return append(argv, "-device", "qemu-xhci", "-device", "usb-storage,drive=medium,removable=on,bootindex=0")
+	case m.IsDisk():
+		return append(argv, "-device", "ide-hd,drive=medium,bootindex=0")
 	}
 	return append(argv, "-device", "ide-cd,drive=medium,bootindex=0")
 }
@@ -201,6 +222,9 @@ func boot(ctx context.Context, o Options, a Accelerator) (r Report, err error) {
 			return r, err
 		}
 	}
+	if err := os.Mkdir(filepath.Join(dir, filepath.Base(writtenPath)), 0o700); err != nil {
+		return r, err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	control, err := newMonitor()
@@ -209,7 +233,7 @@ func boot(ctx context.Context, o Options, a Accelerator) (r Report, err error) {
 	}
 	defer func() { err = errors.Join(err, control.close()) }()
 	spec := sandbox.Spec{
-		Root: o.Toolbox, Temp: dir, Argv: Argv(o.Firmware, o.Medium, a, o.Processors),
+		Root: o.Toolbox, Temp: dir, Env: []string{"TMPDIR=" + writtenPath}, Argv: Argv(o.Firmware, o.Medium, a, o.Processors),
 		Binds: []sandbox.Bind{{Source: o.Image, Target: imagePath}},
 		Stdin: control.in, Stdout: control.out, Stderr: &control.stderr,
 	}

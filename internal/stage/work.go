@@ -166,6 +166,11 @@ func (w *Work) View(input string) (string, error) {
 	return dir, err
 }
 
+// TreeDigest returns the digest of a tree input's manifest.
+func (w *Work) TreeDigest(input string) artifact.Digest {
+	return w.input(input, KindTree).Tree.Manifest.Digest
+}
+
 // Manifest returns the manifest of a tree input.
 func (w *Work) Manifest(input string) (_ *roottree.Manifest, err error) {
 	f, err := os.Open(w.run.Store.Path(w.input(input, KindTree).Tree.Manifest.Digest))

@@ -77,6 +77,13 @@ var (
 	grubEFI  = grub{"x86_64-efi", "x86_64-efi", []string{"efi_gop", "efi_uga", "efifwsetup"}}
 )
 
+// first is how GRUB comes to its config.
+type first struct {
+	config string // what it reads before all else
+	efi    grub   // where it is made here
+	signed bool   // by the distribution
+}
+
 // command builds GRUB with the memory disk at /tmp/memdisk.tar.
 func (g grub) command(output string, e epoch.Epoch) tool.Command {
 	c := tool.New("grub-mkimage", "--format", g.format, "--directory", "/in/boot/usr/lib/grub/"+g.folder,
@@ -86,26 +93,13 @@ func (g grub) command(output string, e epoch.Epoch) tool.Command {
 }
 
 func run(ctx context.Context, w *stage.Work, p Params) (err error) {
-	if err := writeMemdisk(filepath.Join(w.Temp(), "memdisk.tar"), p.Marker, w.Epoch); err != nil {
-		return err
-	}
-	dir, err := w.View("boot")
-	if err != nil {
-		return err
-	}
-	root, err := os.OpenRoot(dir)
+	root, err := openBoot(w)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, root.Close()) }()
-	if err := w.Run(ctx, grubBIOS.command("/out/"+BIOS, w.Epoch)); err != nil {
-		return err
-	}
-	files, err := loaders(ctx, w, root, p)
-	if err != nil {
-		return err
-	}
-	if err := systemPartition(ctx, w, files); err != nil {
+	f := first{config: firstConfig("--file " + p.Marker), efi: grubEFI, signed: p.SecureBoot}
+	if err := start(ctx, w, root, f, grubBIOS, BIOS); err != nil {
 		return err
 	}
 	if err := copyOut(root, "usr/lib/grub/i386-pc/boot_hybrid.img", w.OutFile(MBR)); err != nil {
@@ -115,6 +109,29 @@ func run(ctx context.Context, w *stage.Work, p Params) (err error) {
 		return nil
 	}
 	return memtest(w, root)
+}
+
+func openBoot(w *stage.Work) (*os.Root, error) {
+	dir, err := w.View("boot")
+	if err != nil {
+		return nil, err
+	}
+	return os.OpenRoot(dir)
+}
+
+// start makes what BIOS and UEFI start: an image of GRUB, and a file system.
+func start(ctx context.Context, w *stage.Work, root *os.Root, f first, bios grub, output string) error {
+	if err := writeMemdisk(filepath.Join(w.Temp(), "memdisk.tar"), f.config, w.Epoch); err != nil {
+		return err
+	}
+	if err := w.Run(ctx, bios.command("/out/"+output, w.Epoch)); err != nil {
+		return err
+	}
+	files, err := loaders(ctx, w, root, f)
+	if err != nil {
+		return err
+	}
+	return systemPartition(ctx, w, files)
 }
 
 // The places of what is signed in its packages, newest first. gcdx64 is the GRUB
@@ -128,10 +145,10 @@ var signed = []struct {
 }
 
 // loaders gives what the EFI system partition holds, in the order of the paths.
-func loaders(ctx context.Context, w *stage.Work, root *os.Root, p Params) ([]artifact.Ref, error) {
-	if !p.SecureBoot {
+func loaders(ctx context.Context, w *stage.Work, root *os.Root, f first) ([]artifact.Ref, error) {
+	if !f.signed {
 		const made = "grub.efi"
-		if err := w.Run(ctx, grubEFI.command("/tmp/"+made, w.Epoch)); err != nil {
+		if err := w.Run(ctx, f.efi.command("/tmp/"+made, w.Epoch)); err != nil {
 			return nil, err
 		}
 		ref, err := w.Store().Adopt(filepath.Join(w.Temp(), made), "")
@@ -141,8 +158,7 @@ func loaders(ctx context.Context, w *stage.Work, root *os.Root, p Params) ([]art
 		ref.Path = secureboot.FirstPath
 		return []artifact.Ref{ref}, w.AddToSet(EFI, ref)
 	}
-	cfg := firstConfig(p.Marker)
-	ref, err := w.Store().Add(strings.NewReader(cfg), int64(len(cfg)))
+	ref, err := w.Store().Add(strings.NewReader(f.config), int64(len(f.config)))
 	if err != nil {
 		return nil, err
 	}
@@ -187,14 +203,14 @@ func keepFirst(w *stage.Work, root *os.Root, places []string) (ref artifact.Ref,
 	return ref, false, nil
 }
 
-// firstConfig looks for the medium and goes on with the config there.
-func firstConfig(marker string) string {
-	return fmt.Sprintf("search --no-floppy --set=root --file %s\nset prefix=($root)/boot/grub\nconfigfile $prefix/grub.cfg\n", marker)
+// firstConfig looks for the medium, by what search(1) of GRUB knows it by, and goes on
+// with the config there.
+func firstConfig(by string) string {
+	return fmt.Sprintf("search --no-floppy --set=root %s\nset prefix=($root)/boot/grub\nconfigfile $prefix/grub.cfg\n", by)
 }
 
 // writeMemdisk makes the archive in which GRUB finds its first config.
-func writeMemdisk(path, marker string, e epoch.Epoch) error {
-	cfg := firstConfig(marker)
+func writeMemdisk(path, cfg string, e epoch.Epoch) error {
 	return artifact.WriteFile(path, 0o644, func(out io.Writer) error {
 		t := tar.NewWriter(out)
 		for _, h := range []*tar.Header{

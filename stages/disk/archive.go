@@ -1,0 +1,148 @@
+package disk
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/isotrace/isotrace/internal/artifact"
+	"github.com/isotrace/isotrace/internal/roottree"
+)
+
+// room is what a tree takes in a file system.
+type room struct{ bytes, inodes int64 }
+
+func (r *room) add(size int64) {
+	const block = 4096
+	r.bytes += (size + block - 1) / block * block
+	r.inodes++
+}
+
+// added is a file that the root file system has besides the root tree.
+type added struct {
+	roottree.Entry
+	file string // of the host
+}
+
+// additions are the initrd, which a root tree may have in another form, and the files of
+// the stage that made GRUB, with the folders that they lack.
+func (d *disk) additions(tree *roottree.Manifest) (map[string]added, error) {
+	kernel, err := d.kernel()
+	if err != nil {
+		return nil, err
+	}
+	all := map[string]added{}
+	put := func(p string, ref artifact.Ref) {
+		all[p] = added{roottree.Entry{Path: p, Type: roottree.File, Mode: 0o644, Size: ref.Size, SHA256: ref.Digest}, d.work.Content(ref)}
+		for dir := path.Dir(p); dir != "."; dir = path.Dir(dir) {
+			if _, ok := tree.Lookup(dir); !ok {
+				all[dir] = added{Entry: roottree.Entry{Path: dir, Type: roottree.Dir, Mode: 0o755}}
+			}
+		}
+	}
+	put("boot/initrd.img-"+kernel, d.work.FileRef("initrd"))
+	for _, ref := range d.work.Set("files") {
+		put(ref.Path, ref)
+	}
+	return all, nil
+}
+
+// writeArchive writes the root tree and the additions as a tar file, in the order of
+// the paths, which decides where mke2fs puts what.
+func (d *disk) writeArchive(ctx context.Context, to string) (need room, err error) {
+	tree, err := d.work.Manifest("root")
+	if err != nil {
+		return need, err
+	}
+	more, err := d.additions(tree)
+	if err != nil {
+		return need, err
+	}
+	dir, err := d.work.View("root")
+	if err != nil {
+		return need, err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return need, err
+	}
+	defer func() { err = errors.Join(err, root.Close()) }()
+	entries := slices.DeleteFunc(slices.Clone(tree.Entries), func(e roottree.Entry) bool { _, ok := more[e.Path]; return ok })
+	for _, a := range more {
+		entries = append(entries, a.Entry)
+	}
+	slices.SortFunc(entries, func(a, b roottree.Entry) int { return strings.Compare(a.Path, b.Path) })
+	err = artifact.WriteFile(to, 0o644, func(out io.Writer) error {
+		t := tar.NewWriter(out)
+		for _, e := range entries {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			if err := d.member(t, e, func() (*os.File, error) {
+				if a, ok := more[e.Path]; ok {
+					return os.Open(a.file)
+				}
+				return root.Open(e.Path)
+			}); err != nil {
+				return fmt.Errorf("/%s: %w", e.Path, err)
+			}
+			if e.HardLink == "" || e.HardLink == e.Path {
+				need.add(max(e.Size, int64(len(e.Target)), 1))
+			}
+		}
+		return t.Close()
+	})
+	return need, err
+}
+
+// member writes one entry. The GNU format keeps the bytes of a name as they are and has
+// three times; extended attributes need the PAX format.
+func (d *disk) member(t *tar.Writer, e roottree.Entry, open func() (*os.File, error)) error {
+	at := d.work.Epoch.Time()
+	h := &tar.Header{
+		Format: tar.FormatGNU, Name: "./" + e.Path, Mode: int64(e.Mode), Uid: int(e.UID), Gid: int(e.GID),
+		ModTime: at, AccessTime: at, ChangeTime: at, Devmajor: int64(e.Major), Devminor: int64(e.Minor),
+	}
+	if len(e.Xattrs) > 0 {
+		h.Format, h.PAXRecords = tar.FormatPAX, map[string]string{}
+		for _, x := range e.Xattrs {
+			h.PAXRecords["SCHILY.xattr."+x.Name] = string(x.Value)
+		}
+	}
+	content := false
+	switch e.Type {
+	case roottree.File:
+		if e.HardLink != "" && e.HardLink != e.Path {
+			h.Typeflag, h.Linkname = tar.TypeLink, "./"+e.HardLink
+			break
+		}
+		h.Typeflag, h.Size, content = tar.TypeReg, e.Size, true
+	case roottree.Dir:
+		h.Typeflag, h.Name = tar.TypeDir, strings.TrimSuffix(h.Name, "/.")+"/"
+	case roottree.Link:
+		h.Typeflag, h.Linkname = tar.TypeSymlink, e.Target
+	case roottree.Char:
+		h.Typeflag = tar.TypeChar
+	case roottree.Block:
+		h.Typeflag = tar.TypeBlock
+	case roottree.Fifo:
+		h.Typeflag = tar.TypeFifo
+	default:
+		return fmt.Errorf("a %s cannot be put on a disk", e.Type)
+	}
+	if err := t.WriteHeader(h); err != nil || !content {
+		return err
+	}
+	f, err := open()
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(t, f)
+	return errors.Join(err, f.Close())
+}
