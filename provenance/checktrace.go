@@ -144,7 +144,13 @@ func (v *verification) tracedPart(t *Tracing, part string, tree *roottree.Manife
 			problems = append(problems, Problem{name, "/" + at + " " + fmt.Sprintf(format, args...)})
 		}
 	}
-	medium := v.mediumTree()
+	placed := map[string]artifact.Digest{} // what a part has, by path
+	switch {
+	case part == trace.PartMedium:
+		placed = v.mediumTree()
+	case part == trace.PartDisk && tree != nil:
+		placed = v.diskFiles(tree)
+	}
 	seen, last := 0, ""
 	err = t.Each(part, nil, func(o trace.Origin) bool {
 		seen++
@@ -169,21 +175,21 @@ func (v *verification) tracedPart(t *Tracing, part string, tree *roottree.Manife
 			if !ok || e.Type != o.Type || e.SHA256 != o.SHA256 || e.Size != o.Size || e.Target != o.Target {
 				add(o.Path, "is not in the image, or not like this")
 			}
-		case trace.PartMedium:
-			if d, ok := medium[o.Path]; ok && d != o.SHA256 {
+		case trace.PartMedium, trace.PartDisk:
+			if d, ok := placed[o.Path]; ok && d != o.SHA256 {
 				add(o.Path, "is another file in the image")
 			} else if !ok && !strings.HasPrefix(o.Path, "[") {
 				add(o.Path, "is not in the image")
 			}
-			delete(medium, o.Path)
+			delete(placed, o.Path)
 		}
 		return true
 	})
 	if part == trace.PartRoot && tree != nil && seen != len(tree.Entries) {
 		add("", "%d files are traced, the root tree has %d", seen, len(tree.Entries))
 	}
-	if part == trace.PartMedium && len(medium) > 0 {
-		add(sortedKeys(medium)[0], "is in the image, but not traced")
+	if len(placed) > 0 {
+		add(sortedKeys(placed)[0], "is in the image, but not traced")
 	}
 	return problems, err
 }

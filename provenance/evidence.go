@@ -171,12 +171,17 @@ func ImageName(c *config.Config) string { return c.Name + ".iso" }
 // SourcesName is the file name of the ISO of its source packages.
 func SourcesName(c *config.Config) string { return c.Name + "-sources.iso" }
 
+// diskFormats are the formats of disks, in the order of their names.
+var diskFormats = []string{"qcow2", "raw", "vhd"}
+
 // DiskName is the file name of its disk in a format.
-func DiskName(c *config.Config, format string) string {
+func DiskName(c *config.Config, format string) string { return c.Name + diskSuffix(format) }
+
+func diskSuffix(format string) string {
 	if format == "raw" {
-		format = "img"
+		return ".img"
 	}
-	return c.Name + "." + format
+	return "." + format
 }
 
 // imageRecords are the images beside the evidence, by name, and what links call them.

@@ -21,6 +21,9 @@ type Tracing struct {
 	// Image is the ISO's file name, and ISO its digest as the sums have it.
 	Image string
 	ISO   artifact.Digest
+	// Disk is a disk image's file name, and DiskDigest its digest; empty where there is none.
+	Disk       string
+	DiskDigest artifact.Digest
 	// KeyID names the key that signed the sums.
 	KeyID string
 	root  *os.Root
@@ -68,6 +71,12 @@ func OpenTracing(dir string, key *PublicKey) (_ *Tracing, err error) {
 	for name, d := range sums {
 		if image, ok := strings.CutPrefix(name, "../"); ok && strings.HasSuffix(image, ".iso") && !strings.Contains(image, "/") && (t.Image == "" || len(image) < len(t.Image)) {
 			t.Image, t.ISO = image, d
+		}
+	}
+	for _, format := range diskFormats {
+		name := strings.TrimSuffix(t.Image, ".iso") + diskSuffix(format)
+		if d, ok := sums["../"+name]; ok && t.Disk == "" {
+			t.Disk, t.DiskDigest = name, d
 		}
 	}
 	t.Trace, err = trace.Open(func(name string) (trace.File, error) {
@@ -148,6 +157,7 @@ var holders = map[string][]struct{ path, stage string }{
 	trace.PartEFI:    {{secureboot.FirstPath, "bootparts"}},
 	trace.PartESP:    {{"[EFI system partition]", "bootparts"}},
 	trace.PartMedium: {},
+	trace.PartDisk:   {},
 }
 
 // Link is the evidence's file of a stage's record.
@@ -156,6 +166,9 @@ func (t *Tracing) Link(stage string) string { return LinksDir + "/" + LinkName(s
 // Chain gathers what a file rests on and stands in.
 func (t *Tracing) Chain(part string, o trace.Origin) (*Chain, error) {
 	c := &Chain{Image: t.Image, ISO: t.ISO, KeyID: t.KeyID, Part: part, Origin: o, Within: []Container{}}
+	if part == trace.PartDisk {
+		c.Image, c.ISO = t.Disk, t.DiskDigest
+	}
 	for _, h := range holders[part] {
 		in := Container{Path: h.path, Stage: h.stage, Link: t.Link(h.stage)}
 		if held, ok, err := t.Lookup(trace.PartMedium, h.path); err != nil {

@@ -324,6 +324,7 @@ var rules = []rule{
 	{name: "secureboot", about: "shim, GRUB and kernel make a chain of signatures, where the config asks for Secure Boot", check: (*verification).checkSecureBoot, state: (*verification).secureBootState},
 	{name: "squashfs", about: "the squashfs holds the recorded root tree", check: (*verification).checkSquashfs},
 	{name: "verity", about: "the kernel gets the root hash of the squashfs, where the config asks for dm-verity", check: (*verification).checkVerity, state: (*verification).verityState},
+	{name: "disks", about: "the disk images hold the recorded root tree and boot loaders, and nothing else, where the config asks for disks", check: (*verification).checkDisks, state: (*verification).disksState},
 	{name: "trace", about: "every file of the image has an origin, and every origin a locked package, a stage or a file of the project", check: (*verification).checkTrace},
 	{name: "debs", about: "every .deb is the locked one and holds what the trace says, where the .debs are at hand", check: (*verification).checkDebs, state: (*verification).debsState},
 }

@@ -122,17 +122,22 @@ func Pipeline(c *config.Config, l *lockfile.Lock, m *Materials, fetcher fetch.Fe
 	}, iso.Params{File: provenance.ImageName(c), Volume: iso.Volume(c.Name, c.Release)})).File(provenance.ImageName(c))
 
 	var disks []stage.File
+	var starting *trace.Disk
 	if formats := c.DiskFormats(); len(formats) > 0 {
 		starts := g.Add(bootparts.DiskStage(tools, boot, root, boots.File(kernel.Facts), bootparts.DiskParams{
 			Title: c.Title, Release: c.Release, Timeout: *c.Boot.Timeout, Serial: c.Boot.Serial, Parameters: c.Disk.Parameters, SecureBoot: c.Boot.SecureBoot,
 		}))
+		starting = &trace.Disk{
+			Core: starts.File(bootparts.Core), BIOSBoot: starts.File(bootparts.BIOSBoot), BootCode: starts.File(bootparts.BootCode),
+			ESP: starts.File(bootparts.ESP), EFI: starts.Set(bootparts.EFI), Files: starts.Set(bootparts.Files),
+		}
 		p := disk.Params{Size: c.Disk.Bytes()}
 		for _, format := range formats {
 			p.Outputs = append(p.Outputs, disk.Output{Format: format, File: provenance.DiskName(c, format)})
 		}
 		made := g.Add(disk.Stage(tools, disk.Inputs{
 			Root: root, Initrd: boots.File(kernel.Initrd), System: boots.File(kernel.Facts),
-			BootImage: starts.File(bootparts.BootImage), Core: starts.File(bootparts.Core), ESP: starts.File(bootparts.ESP), Files: starts.Set(bootparts.Files),
+			BootCode: starts.File(bootparts.BootCode), BIOSBoot: starts.File(bootparts.BIOSBoot), ESP: starts.File(bootparts.ESP), Files: starts.Set(bootparts.Files),
 		}, p))
 		for _, o := range p.Outputs {
 			disks = append(disks, made.File(o.File))
@@ -147,6 +152,7 @@ func Pipeline(c *config.Config, l *lockfile.Lock, m *Materials, fetcher fetch.Fe
 			{Stage: "sanitise", Changes: sanitised.File(sanitise.Changes)}, {Stage: "customise", Changes: customised.File(customise.Changes)},
 			{Stage: "install", Changes: installed.File(install.Changes)}, {Stage: "base", Changes: minimal.File(base.Changes)},
 		},
+		Disk:     starting,
 		Products: products,
 	}, traceParams(c, l, m))).Set(trace.Output)
 

@@ -18,25 +18,29 @@ const (
 	errNoBootCode = "boot.img is not the sector that GRUB's package has"
 )
 
+// BootCodeSize is that of the boot code in front of the partition table, in bytes.
+const BootCodeSize = bootCode
+
 // BootCode is GRUB's boot.img as it stands in front of the partition table, for a
 // core image in the BIOS boot partition.
-func (l Layout) BootCode(bootImage []byte) ([]byte, error) {
+func BootCode(bootImage []byte) ([]byte, error) {
 	if len(bootImage) != Sector || bootImage[510] != 0x55 || bootImage[511] != 0xaa {
 		return nil, errors.New(errNoBootCode)
 	}
 	code := append([]byte(nil), bootImage[:bootCode]...)
-	binary.LittleEndian.PutUint64(code[kernelSector:], uint64(l.BIOS.Offset/Sector))
+	binary.LittleEndian.PutUint64(code[kernelSector:], uint64(biosBoot.Offset/Sector))
 	code[driveCheck], code[driveCheck+1] = nop, nop
 	return code, nil
 }
 
-// Core is GRUB's core image, of the format i386-pc, as it stands in the BIOS boot
-// partition: its first sector says where the rest is.
-func (l Layout) Core(core []byte) ([]byte, error) {
-	if len(core) < minCore || int64(len(core)) > l.BIOS.Size {
+// BIOSBoot is the BIOS boot partition that holds GRUB's core image, of the format
+// i386-pc: its first sector says where the rest is.
+func BIOSBoot(core []byte) ([]byte, error) {
+	if len(core) < minCore || int64(len(core)) > biosBoot.Size {
 		return nil, errors.New("GRUB's core image does not fit the BIOS boot partition")
 	}
-	placed := append([]byte(nil), core...)
-	binary.LittleEndian.PutUint64(placed[diskbootList:], uint64(l.BIOS.Offset/Sector)+1)
+	placed := make([]byte, biosBoot.Size)
+	copy(placed, core)
+	binary.LittleEndian.PutUint64(placed[diskbootList:], uint64(biosBoot.Offset/Sector)+1)
 	return placed, nil
 }

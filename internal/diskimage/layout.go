@@ -4,7 +4,6 @@
 package diskimage
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
@@ -39,13 +38,16 @@ type Layout struct {
 	BIOS, ESP, Root Extent
 }
 
+// biosBoot is where the BIOS boot partition lies on every disk.
+var biosBoot = Extent{MiB, MiB}
+
 // Minimum is the size of the smallest disk that Azure takes, in bytes.
 const Minimum = 20 * MiB
 
 // NewLayout places an EFI system partition and a root file system of at least the
 // given sizes, in bytes. Where disk is not 0 the root file system takes the rest of it.
 func NewLayout(esp, root, disk int64) (Layout, error) {
-	l := Layout{BIOS: Extent{MiB, MiB}, ESP: Extent{2 * MiB, Ceil(esp)}}
+	l := Layout{BIOS: biosBoot, ESP: Extent{2 * MiB, Ceil(esp)}}
 	l.Root = Extent{l.ESP.Offset + l.ESP.Size, Ceil(root)}
 	least := max(l.Root.Offset+l.Root.Size+MiB, Minimum) // the last MiB is for the second partition table
 	switch {
@@ -101,43 +103,4 @@ func (l Layout) WriteTable(disk backend.WritableFile, tree artifact.Digest) erro
 		return fmt.Errorf("write the partition table: %w", err)
 	}
 	return nil
-}
-
-// ReadLayout reads the partition table of a disk of the given size, in bytes, and
-// refuses one with other partitions than a layout has.
-func ReadLayout(disk backend.File, size int64) (l Layout, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("read the partition table: it is damaged: %v", p)
-		}
-	}()
-	t, err := gpt.Read(disk, Sector, Sector)
-	if err != nil {
-		return l, fmt.Errorf("read the partition table: %w", err)
-	}
-	l.Size = size
-	places := []struct {
-		kind string
-		at   *Extent
-	}{{typeBIOSBoot, &l.BIOS}, {typeESP, &l.ESP}, {typeRoot, &l.Root}}
-	n := 0
-	end := int64(MiB)
-	for _, p := range t.Partitions {
-		if p.Type == gpt.Unused {
-			continue
-		}
-		if n == len(places) || !strings.EqualFold(string(p.Type), places[n].kind) {
-			return l, fmt.Errorf("partition %d is of another type than isotrace gives it", n+1)
-		}
-		at := Extent{p.GetStart(), p.GetSize()}
-		if at.Offset != end || at.Size <= 0 || at.Size%MiB != 0 || at.Size > size-at.Offset {
-			return l, fmt.Errorf("partition %d is not where isotrace puts it", n+1)
-		}
-		*places[n].at, end = at, at.Offset+at.Size
-		n++
-	}
-	if n != len(places) || end != size-MiB {
-		return l, errors.New("the partitions are not those that isotrace makes")
-	}
-	return l, nil
 }

@@ -33,10 +33,11 @@ const (
 	PartESP    = "esp"    // the EFI system partition
 	PartBIOS   = "bios"   // what is built into GRUB for BIOS
 	PartEFI    = "efi"    // what is built into GRUB for UEFI
+	PartDisk   = "disk"   // what a disk has besides the root tree; nothing where none is made
 )
 
 // Parts are all parts, from the inside of an image outwards.
-var Parts = []string{PartRoot, PartInitrd, PartBIOS, PartEFI, PartESP, PartMedium}
+var Parts = []string{PartRoot, PartInitrd, PartBIOS, PartEFI, PartESP, PartMedium, PartDisk}
 
 // Origin is where one file came from.
 type Origin struct {

@@ -19,9 +19,10 @@ import (
 
 // The files that the stage for disks gives, beside EFI and ESP.
 const (
-	Core      = "core.img" // GRUB for the BIOS boot partition
-	BootImage = "boot.img" // the sector that starts it
-	Files     = "files"    // set: what the root file system has besides the root tree, by path
+	Core     = "core.img"  // GRUB for BIOS, as grub-mkimage made it
+	BIOSBoot = "bios.part" // the BIOS boot partition, with GRUB in it
+	BootCode = "boot.code" // what starts it, in front of the partition table
+	Files    = "files"     // set: what the root file system has besides the root tree, by path
 )
 
 // Paths in a disk's root file system.
@@ -61,7 +62,7 @@ func DiskStage(toolbox, boot, root stage.Tree, system stage.File, p DiskParams) 
 		Takes: "tree of the boot set, root tree", Gives: "GRUB for a disk by BIOS and UEFI, EFI system partition, boot menu, fstab",
 		Inputs: []stage.Input{{Name: "toolbox", From: toolbox}, {Name: "boot", From: boot}, {Name: "root", From: root}, {Name: "system", From: system}},
 		Outputs: []stage.Output{
-			{Name: Core, Kind: stage.KindFile}, {Name: BootImage, Kind: stage.KindFile}, {Name: EFI, Kind: stage.KindSet},
+			{Name: Core, Kind: stage.KindFile}, {Name: BIOSBoot, Kind: stage.KindFile}, {Name: BootCode, Kind: stage.KindFile}, {Name: EFI, Kind: stage.KindSet},
 			{Name: ESP, Kind: stage.KindFile}, {Name: Files, Kind: stage.KindSet},
 		},
 		Run: func(ctx context.Context, w *stage.Work) error { return runDisk(ctx, w, p) },
@@ -79,7 +80,22 @@ func runDisk(ctx context.Context, w *stage.Work, p DiskParams) (err error) {
 	if err := start(ctx, w, root, f, diskBIOS, Core); err != nil {
 		return err
 	}
-	if err := copyOut(root, "usr/lib/grub/i386-pc/boot.img", w.OutFile(BootImage)); err != nil {
+	code, err := root.ReadFile("usr/lib/grub/i386-pc/boot.img")
+	if err != nil {
+		return err
+	}
+	if code, err = diskimage.BootCode(code); err != nil {
+		return err
+	}
+	core, err := os.ReadFile(w.OutFile(Core))
+	if err != nil {
+		return err
+	}
+	partition, err := diskimage.BIOSBoot(core)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(artifact.WriteBytes(w.OutFile(BootCode), 0o644, code), artifact.WriteBytes(w.OutFile(BIOSBoot), 0o644, partition)); err != nil {
 		return err
 	}
 	return rootFiles(w, p, id)

@@ -47,8 +47,8 @@ type Inputs struct {
 	Initrd stage.File
 	// System is the kernel stage's word on the root tree.
 	System stage.File
-	// BootImage and Core are GRUB for BIOS, ESP is what UEFI starts.
-	BootImage, Core, ESP stage.File
+	// BootCode and BIOSBoot are GRUB for BIOS, ESP is what UEFI starts.
+	BootCode, BIOSBoot, ESP stage.File
 	// Files are what the root file system has besides the root tree and the initrd.
 	Files stage.Set
 }
@@ -60,7 +60,7 @@ func Stage(toolbox stage.Tree, in Inputs, p Params) stage.Stage {
 		Takes: "root tree, initrd, GRUB for a disk", Gives: "disk images: GPT, BIOS and UEFI, ext4; fixed VHD, raw, qcow2",
 		Inputs: []stage.Input{
 			{Name: "toolbox", From: toolbox}, {Name: "root", From: in.Root}, {Name: "initrd", From: in.Initrd}, {Name: "system", From: in.System},
-			{Name: "boot-image", From: in.BootImage}, {Name: "core", From: in.Core}, {Name: "esp", From: in.ESP}, {Name: "files", From: in.Files},
+			{Name: "boot-code", From: in.BootCode}, {Name: "bios-boot", From: in.BIOSBoot}, {Name: "esp", From: in.ESP}, {Name: "files", From: in.Files},
 		},
 		Run: func(ctx context.Context, w *stage.Work) error { return (&disk{work: w, params: p}).make(ctx) },
 	}
@@ -119,24 +119,6 @@ func (d *disk) lay(need room) (err error) {
 // writeAround writes all but the root file system.
 func (d *disk) writeAround(image string) (err error) {
 	w, l := d.work, d.layout
-	code, err := os.ReadFile(w.File("boot-image"))
-	if err != nil {
-		return err
-	}
-	if code, err = l.BootCode(code); err != nil {
-		return err
-	}
-	core, err := os.ReadFile(w.File("core"))
-	if err != nil {
-		return err
-	}
-	if core, err = l.Core(core); err != nil {
-		return err
-	}
-	esp, err := os.ReadFile(w.File("esp"))
-	if err != nil {
-		return err
-	}
 	f, err := os.OpenFile(image, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o644)
 	if err != nil {
 		return err
@@ -153,10 +135,14 @@ func (d *disk) writeAround(image string) (err error) {
 		return artifact.ExplainWrite(err)
 	}
 	for _, part := range []struct {
+		input string
 		at    int64
-		bytes []byte
-	}{{0, code}, {l.BIOS.Offset, core}, {l.ESP.Offset, esp}} {
-		if _, err := f.WriteAt(part.bytes, part.at); err != nil {
+	}{{"boot-code", 0}, {"bios-boot", l.BIOS.Offset}, {"esp", l.ESP.Offset}} {
+		b, err := os.ReadFile(w.File(part.input))
+		if err != nil {
+			return err
+		}
+		if _, err := f.WriteAt(b, part.at); err != nil {
 			return artifact.ExplainWrite(err)
 		}
 	}

@@ -83,6 +83,8 @@ type Inputs struct {
 	EFI, Medium    stage.Set
 	// Catalogue has the packages' licences.
 	Catalogue stage.File
+	// Disk is what starts a disk; nil where none is made.
+	Disk *Disk
 	// Products are what stages made that stands on the medium as it is.
 	Products []stage.File
 }
@@ -91,7 +93,7 @@ type Inputs struct {
 // gives the origin of every file. A file that nothing explains ends the build.
 func Stage(in Inputs, p Params) stage.Stage {
 	s := stage.Stage{
-		Name: "trace", Version: 3, Params: p,
+		Name: "trace", Version: 4, Params: p,
 		Takes: "root tree, who changed what, what each .deb installs, licences, boot parts, the medium's tree", Gives: "the origin of every file",
 		Inputs: []stage.Input{
 			{Name: "root", From: in.Root}, {Name: "boot", From: in.Boot}, {Name: "lists", From: in.Lists}, {Name: "system", From: in.System}, {Name: "initrd", From: in.Initrd},
@@ -103,6 +105,9 @@ func Stage(in Inputs, p Params) stage.Stage {
 	for _, t := range in.Turns {
 		s.Inputs = append(s.Inputs, stage.Input{Name: t.Stage, From: t.Changes})
 	}
+	if in.Disk != nil {
+		s.Inputs = append(s.Inputs, in.Disk.inputs()...)
+	}
 	products := map[string]string{} // stage by input
 	for _, f := range in.Products {
 		name := stage.MakerOf(f) + "-" + stage.NameOf(f)
@@ -112,6 +117,9 @@ func Stage(in Inputs, p Params) stage.Stage {
 	s.Run = func(ctx context.Context, w *stage.Work) error {
 		r := &run{work: w, params: p, products: products, bootStage: stage.MakerOf(in.BIOS), mediumStage: stage.MakerOf(in.Medium),
 			initrdStage: stage.MakerOf(in.Initrd), initrdProgram: in.Program}
+		if in.Disk != nil {
+			r.diskStage = stage.MakerOf(in.Disk.Core)
+		}
 		for _, t := range in.Turns {
 			r.turns = append(r.turns, t.Stage)
 		}
@@ -127,6 +135,7 @@ type run struct {
 	products                   map[string]string
 	bootStage, mediumStage     string
 	initrdStage, initrdProgram string
+	diskStage                  string // "" where no disk is made
 
 	tracer      *trace.Tracer
 	tree        *roottree.Manifest
@@ -158,7 +167,7 @@ func (r *run) all(ctx context.Context) (err error) {
 	if err := r.root(root); err != nil {
 		return err
 	}
-	for _, part := range []func(context.Context) error{r.initrd, r.grub, r.esp, r.medium} {
+	for _, part := range []func(context.Context) error{r.initrd, r.grub, r.esp, r.medium, r.disk} {
 		if err := part(ctx); err != nil {
 			return err
 		}
@@ -323,31 +332,46 @@ func (r *run) initrd(ctx context.Context) (err error) {
 // grub traces what is built into GRUB. One that a package has as a whole, as the
 // distribution signed it, is that package's file.
 func (r *run) grub(context.Context) error {
-	if err := r.grubImage(trace.PartBIOS, r.work.FileRef("bios"), []string{"cdboot.img", "diskboot.img", "lzma_decompress.img", "kernel.img"}); err != nil {
+	origins, err := r.grubImage(trace.PartBIOS, r.work.FileRef("bios"), r.bootStage, "cdboot.img", "diskboot.img", "lzma_decompress.img", "kernel.img")
+	if err != nil {
 		return err
 	}
-	for _, ref := range r.work.Set("efi") {
-		if path.Ext(ref.Path) == ".EFI" && !r.tracer.InBoot(ref.Digest) {
-			return r.grubImage(trace.PartEFI, ref, []string{"kernel.img"})
-		}
+	if err := r.part(trace.PartBIOS, origins); err != nil {
+		return err
 	}
-	return r.part(trace.PartEFI, nil)
+	origins, _, err = r.grubEFI(r.work.Set("efi"), r.bootStage)
+	if err != nil {
+		return err
+	}
+	return r.part(trace.PartEFI, origins)
 }
 
-func (r *run) grubImage(part string, ref artifact.Ref, files []string) error {
+// grubEFI traces the GRUB for UEFI among the files of an EFI system partition, where it
+// was made here, and tells which it is.
+func (r *run) grubEFI(files []artifact.Ref, madeBy string) (_ []trace.Origin, at string, err error) {
+	for _, ref := range files {
+		if path.Ext(ref.Path) == ".EFI" && !r.tracer.InBoot(ref.Digest) {
+			origins, err := r.grubImage(trace.PartEFI, ref, madeBy, "kernel.img")
+			return origins, ref.Path, err
+		}
+	}
+	return nil, "", nil
+}
+
+func (r *run) grubImage(name string, ref artifact.Ref, madeBy string, files ...string) ([]trace.Origin, error) {
 	b, err := os.ReadFile(r.work.Content(ref))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	image, err := grubimage.Open(part, b)
+	image, err := grubimage.Open(name, b)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	kernel, err := r.grubKernel(image, files)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	return r.part(part, append(r.tracer.GRUB(image, r.bootStage), r.tracer.Around(kernel)...))
+	return append(r.tracer.GRUB(image, madeBy), r.tracer.Around(kernel)...), nil
 }
 
 // grubKernel holds what of an image is not modules against the files of the boot
@@ -378,23 +402,33 @@ func (r *run) grubKernel(image *grubimage.Image, files []string) ([]trace.Placed
 }
 
 func (r *run) esp(context.Context) error {
-	files, err := medium.FAT16(r.work.File("esp"))
+	placed, err := r.systemPartition("esp", "efi", r.bootStage)
 	if err != nil {
 		return err
 	}
+	return r.part(trace.PartESP, r.tracer.Around(placed))
+}
+
+// systemPartition lists an EFI system partition; what is not in the set is of unknown
+// origin.
+func (r *run) systemPartition(input, set, madeBy string) ([]trace.Placed, error) {
+	files, err := medium.FAT16(r.work.File(input))
+	if err != nil {
+		return nil, err
+	}
 	ours := map[artifact.Digest]bool{}
-	for _, ref := range r.work.Set("efi") {
+	for _, ref := range r.work.Set(set) {
 		ours[ref.Digest] = true
 	}
 	var placed []trace.Placed
 	for _, f := range files {
 		p := trace.Placed{Path: f.Path, Ref: f}
 		if ours[f.Digest] {
-			p.Stage = r.bootStage
+			p.Stage = madeBy
 		}
 		placed = append(placed, p)
 	}
-	return r.part(trace.PartESP, r.tracer.Around(placed))
+	return placed, nil
 }
 
 // medium traces the tree of the ISO: what stands on it as another stage made it
