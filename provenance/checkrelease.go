@@ -53,6 +53,9 @@ func (v *verification) checkRelease(context.Context) (string, []Problem, error) 
 		return "", []Problem{*problem}, nil
 	}
 	problems := v.signaturesOf(key, v.ImageName(), v.iso)
+	for _, disk := range v.disks() {
+		problems = append(problems, v.sealOf(key, disk, v.images[disk].digest)...)
+	}
 	if role := v.roleOf(key); role != "" && !v.shared(key) {
 		problems = append(problems, Problem{name, fmt.Sprintf("is signed by %.8s, which is also %s", key.KeyID(), role)})
 	}
@@ -235,24 +238,30 @@ func (v *verification) signaturesOf(key *PublicKey, name string, d artifact.Dige
 	return problems
 }
 
+// sealOf checks the bundle and the detached signatures of a file.
+func (v *verification) sealOf(key *PublicKey, name string, d artifact.Digest) []Problem {
+	problems := v.signaturesOf(key, name, d)
+	text, err := v.readBeside(name+BundleSuffix, maxBundle)
+	if err == nil {
+		var b *bundle.Bundle
+		if b, err = openBundle(text); err == nil {
+			err = v.fileBundle(b, key, d)
+			v.bundles[name+BundleSuffix] = b
+		}
+	}
+	if err != nil {
+		problems = append(problems, problemOf(name+BundleSuffix, err))
+	}
+	return problems
+}
+
 // releaseSums checks that SHA256SUMS is signed and lists exactly what is there.
 func (v *verification) releaseSums(key *PublicKey) []Problem {
 	text, err := v.readBeside(ReleaseSums, maxSums)
 	if err != nil {
 		return []Problem{problemOf(ReleaseSums, err)}
 	}
-	problems := v.signaturesOf(key, ReleaseSums, artifact.HashBytes(text))
-	bundleText, err := v.readBeside(ReleaseSums+BundleSuffix, maxBundle)
-	if err == nil {
-		var b *bundle.Bundle
-		if b, err = openBundle(bundleText); err == nil {
-			err = v.fileBundle(b, key, artifact.HashBytes(text))
-			v.bundles[ReleaseSums+BundleSuffix] = b
-		}
-	}
-	if err != nil {
-		problems = append(problems, problemOf(ReleaseSums+BundleSuffix, err))
-	}
+	problems := v.sealOf(key, ReleaseSums, artifact.HashBytes(text))
 	want, err := parseSums(text)
 	if err != nil {
 		return append(problems, problemOf(ReleaseSums, err))

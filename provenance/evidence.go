@@ -177,6 +177,20 @@ var diskFormats = []string{"qcow2", "raw", "vhd"}
 // DiskName is the file name of its disk in a format.
 func DiskName(c *config.Config, format string) string { return c.Name + diskSuffix(format) }
 
+// disks are the file names of the disks, in the order of their formats.
+func (b *Bundle) disks() []string {
+	var names []string
+	for _, format := range b.Config.DiskFormats() {
+		names = append(names, DiskName(b.Config, format))
+	}
+	return names
+}
+
+// isDisk tells a disk image by its file name.
+func isDisk(name string) bool {
+	return slices.ContainsFunc(diskFormats, func(format string) bool { return strings.HasSuffix(name, diskSuffix(format)) })
+}
+
 func diskSuffix(format string) string {
 	if format == "raw" {
 		return ".img"

@@ -143,6 +143,12 @@ func (v *verification) releaseFiles(s *Sealer, o ReleaseOptions, result any) (ma
 	if err := s.seal(files, v.ImageName(), iso); err != nil {
 		return nil, err
 	}
+	for _, name := range v.disks() {
+		disk := Content{v.images[name].digest, func() (io.ReadCloser, error) { return os.Open(filepath.Join(v.out, name)) }}
+		if err := s.seal(files, name, disk); err != nil {
+			return nil, err
+		}
+	}
 	if !s.keyless {
 		files[ReleaseKey] = s.signer.public.PEM
 	}
@@ -289,5 +295,5 @@ func isReleaseFile(name string) bool {
 	for _, suffix := range []string{BundleSuffix, RawSuffix, SigSuffix} {
 		of = strings.TrimSuffix(of, suffix)
 	}
-	return name == ReleaseSums || of != name && (of == ReleaseSums || strings.HasSuffix(of, ".iso"))
+	return name == ReleaseSums || of != name && (of == ReleaseSums || strings.HasSuffix(of, ".iso") || isDisk(of))
 }

@@ -26,8 +26,8 @@ type Built struct {
 	Size   int64           `json:"size"`
 	// Sources is the path of the ISO of the source packages, where there is one.
 	Sources string `json:"sources,omitempty"`
-	// Disks are the paths of the disk images.
-	Disks []string `json:"disks,omitempty"`
+	// Disks are the disk images, by path.
+	Disks []artifact.Ref `json:"disks,omitempty"`
 	// Results of the stages, by name.
 	Results map[string]stage.Result `json:"-"`
 	Checks  provenance.Result       `json:"-"`
@@ -104,7 +104,8 @@ func (s *Session) Build(ctx context.Context, out string, signer *provenance.Sign
 	for _, i := range productsOf(p.Config) {
 		images = append(images, i.file)
 		if i.stage == "disk" {
-			b.Disks = append(b.Disks, filepath.Join(out, i.file))
+			made := results["disk"].Outputs[i.file].File
+			b.Disks = append(b.Disks, artifact.Ref{Path: filepath.Join(out, i.file), Digest: made.Digest, Size: made.Size})
 		}
 	}
 	return b, publish(draft, out, images...)

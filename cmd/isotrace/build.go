@@ -50,7 +50,13 @@ func (a *app) build(ctx context.Context, out, key string) error {
 		return err
 	}
 	return a.result(b, func(w io.Writer) error {
-		_, err := fmt.Fprintf(w, "%s  %s  %s\nverified: %d checks hold; records signed by %.8s\n", b.ISO, bytesText(b.Size), "sha256:"+b.Digest, b.Checks.Proved(), by)
+		images := append([]artifact.Ref{{Path: b.ISO, Digest: b.Digest, Size: b.Size}}, b.Disks...)
+		for _, i := range images {
+			if _, err := fmt.Fprintf(w, "%s  %s  sha256:%s\n", i.Path, bytesText(i.Size), i.Digest); err != nil {
+				return err
+			}
+		}
+		_, err := fmt.Fprintf(w, "verified: %d checks hold; records signed by %.8s\n", b.Checks.Proved(), by)
 		return err
 	})
 }
