@@ -108,7 +108,7 @@ func TestFromImage(t *testing.T) {
 			}
 		}
 	}
-	if out, code := p.run("verify", p.out(), "--key", filepath.Join(p.dir, "keys", "builder.pub")); code != 0 || !strings.Contains(out, "ok    base       image sha256:"+string(l.Image.Manifest.Digest)+", 2 layers, signed by ") {
+	if out, code := p.run("verify", p.out(), "--key", filepath.Join(p.dir, "keys", "builder.pub")); code != 0 || !strings.Contains(out, "ok    disks      from-image.vhd: ") || !strings.Contains(out, "ok    base       image sha256:"+string(l.Image.Manifest.Digest)+", 2 layers, signed by ") {
 		t.Errorf("verify: exit status %d\n%s", code, out)
 	}
 	bootVerity(t, p)
@@ -164,6 +164,7 @@ func bootVerity(t *testing.T, p *project) {
 	bootAll(t, p, []bootCase{
 		{"uefi", "usb", "try", "", 0, "from-image login:", `device-mapper: verity: sha256 using`},
 		{"bios", "cd", "try", bad, 1, "dm-verity device corrupted", ""},
+		{"uefi", "vhd", "try", "", 0, "from-image login:", ""},
 	})
 }
 

@@ -58,4 +58,7 @@ boot:
   secure-boot: true # boot where Secure Boot is on, through the signed shim and GRUB
   serial: true # show the menu on the first serial port, too
   parameters: [console=tty0, "console=ttyS0,115200"]
+
+# Besides the ISO, disks with the same system installed: vhd is what Azure takes.
+# outputs: [iso, vhd]
 `
