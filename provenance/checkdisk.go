@@ -15,6 +15,7 @@ import (
 	"github.com/isotrace/isotrace/internal/diskimage"
 	"github.com/isotrace/isotrace/internal/ext4"
 	"github.com/isotrace/isotrace/internal/roottree"
+	"github.com/isotrace/isotrace/internal/system"
 )
 
 // Record paths of what starts a disk, and of what its root file system has besides the
@@ -25,8 +26,6 @@ const (
 	recordDiskESP   = "diskboot/efiboot.img"
 	recordDiskFiles = "diskboot/files/"
 	recordInitrd    = "kernel/initrd"
-	kernelPrefix    = "boot/vmlinuz-"
-	initrdPrefix    = "boot/initrd.img-"
 )
 
 // readable are the formats whose bytes are looked into; another one's are only hashed.
@@ -146,8 +145,8 @@ func (v *verification) diskFiles(tree *roottree.Manifest) map[string]artifact.Di
 		return files
 	}
 	for _, e := range tree.Entries {
-		if kernel, ok := strings.CutPrefix(e.Path, kernelPrefix); ok {
-			files[initrdPrefix+kernel] = v.made[recordInitrd]
+		if kernel, ok := strings.CutPrefix(e.Path, system.KernelPrefix); ok {
+			files[system.InitrdPrefix+kernel] = v.made[recordInitrd]
 		}
 	}
 	for p, d := range v.made {

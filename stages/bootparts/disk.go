@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"context"
 	_ "embed"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"os"
 	"slices"
 	"text/template"
@@ -15,6 +13,7 @@ import (
 	"github.com/isotrace/isotrace/internal/diskimage"
 	"github.com/isotrace/isotrace/internal/fault"
 	"github.com/isotrace/isotrace/internal/stage"
+	"github.com/isotrace/isotrace/internal/system"
 )
 
 // The files that the stage for disks gives, beside EFI and ESP.
@@ -110,17 +109,14 @@ func rootFiles(w *stage.Work, p DiskParams, id string) error {
 	if _, ok := tree.Lookup(MenuPath); ok {
 		return fault.New(fault.Usage, "remove it with a script of the project's: a disk gets its own", "the root tree has a /%s", MenuPath)
 	}
-	b, err := os.ReadFile(w.File("system"))
+	facts, err := system.Read(w.File("system"))
 	if err != nil {
 		return err
 	}
 	menu := struct {
 		DiskParams
 		Kernel, UUID string
-	}{DiskParams: p, UUID: id}
-	if err := json.Unmarshal(b, &struct{ Kernel *string }{&menu.Kernel}); err != nil {
-		return fmt.Errorf("what the kernel stage says: %w", err)
-	}
+	}{p, facts.Kernel, id}
 	t, err := template.New("grub.cfg").Parse(diskMenu)
 	if err != nil {
 		return err

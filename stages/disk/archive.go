@@ -13,6 +13,7 @@ import (
 
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/roottree"
+	"github.com/isotrace/isotrace/internal/system"
 )
 
 // room is what a tree takes in a file system.
@@ -33,7 +34,7 @@ type added struct {
 // additions are the initrd, which a root tree may have in another form, and the files of
 // the stage that made GRUB, with the folders that they lack.
 func (d *disk) additions(tree *roottree.Manifest) (map[string]added, error) {
-	kernel, err := d.kernel()
+	facts, err := system.Read(d.work.File("system"))
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +47,7 @@ func (d *disk) additions(tree *roottree.Manifest) (map[string]added, error) {
 			}
 		}
 	}
-	put("boot/initrd.img-"+kernel, d.work.FileRef("initrd"))
+	put(facts.InitrdPath(), d.work.FileRef("initrd"))
 	for _, ref := range d.work.Set("files") {
 		put(ref.Path, ref)
 	}

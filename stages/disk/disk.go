@@ -4,7 +4,6 @@ package disk
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -245,17 +244,4 @@ func copySparse(ctx context.Context, from, to string) (err error) {
 			return err
 		}
 	}
-}
-
-// kernel is the version of the root tree's kernel.
-func (d *disk) kernel() (string, error) {
-	b, err := os.ReadFile(d.work.File("system"))
-	if err != nil {
-		return "", err
-	}
-	var system struct{ Kernel string }
-	if err := json.Unmarshal(b, &system); err != nil {
-		return "", fmt.Errorf("what the kernel stage says: %w", err)
-	}
-	return system.Kernel, nil
 }

@@ -5,7 +5,6 @@ package kernel
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -19,6 +18,7 @@ import (
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/fault"
 	"github.com/isotrace/isotrace/internal/stage"
+	"github.com/isotrace/isotrace/internal/system"
 	"github.com/isotrace/isotrace/internal/tool"
 )
 
@@ -26,16 +26,8 @@ import (
 const (
 	Kernel = "vmlinuz"
 	Initrd = "initrd"
-	Facts  = "system.json" // a System
+	Facts  = "system.json" // system.Facts
 )
-
-// System is what the root tree says of itself.
-type System struct {
-	Kernel   string `json:"kernel"`   // version
-	Codename string `json:"codename"` // of the distribution, or empty
-	// Installer tells that the tree has a program that installs it.
-	Installer bool `json:"installer"`
-}
 
 // Params say what the initial RAM file system needs besides.
 type Params struct {
@@ -111,16 +103,16 @@ func run(ctx context.Context, w *stage.Work, root *os.Root, p Params) error {
 	case !errors.Is(err, fs.ErrNotExist):
 		return err
 	}
-	for _, f := range []struct{ name, output string }{{"boot/vmlinuz-" + s.Kernel, Kernel}, {"boot/initrd.img-" + s.Kernel, Initrd}} {
+	for _, f := range []struct{ name, output string }{{s.KernelPath(), Kernel}, {s.InitrdPath(), Initrd}} {
 		if err := copyOut(root, f.name, w.OutFile(f.output)); err != nil {
 			return fault.New(fault.Usage, "live-boot or casper brings initramfs-tools, which makes it", "the root tree has no /%s: %w", f.name, err)
 		}
 	}
-	facts, err := json.Marshal(s)
+	facts, err := s.Write()
 	if err != nil {
 		return err
 	}
-	return artifact.WriteBytes(w.OutFile(Facts), 0o644, append(facts, '\n'))
+	return artifact.WriteBytes(w.OutFile(Facts), 0o644, facts)
 }
 
 var kernelName = regexp.MustCompile(`^vmlinuz-(.+)$`)
@@ -128,7 +120,7 @@ var kernelName = regexp.MustCompile(`^vmlinuz-(.+)$`)
 // installers are programs that install the running system on a disk.
 var installers = []string{"usr/bin/ubiquity", "usr/bin/calamares", "usr/bin/debian-installer-launcher"}
 
-func inspect(root *os.Root) (s System, err error) {
+func inspect(root *os.Root) (s system.Facts, err error) {
 	boot, err := root.Open("boot")
 	if err != nil {
 		return s, err

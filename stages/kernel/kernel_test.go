@@ -8,22 +8,23 @@ import (
 	"testing"
 
 	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/system"
 )
 
 func TestInspect(t *testing.T) {
 	const release = "PRETTY_NAME=\"Debian\"\nVERSION_CODENAME=trixie\n"
 	for name, c := range map[string]struct {
 		files map[string]string
-		want  System
+		want  system.Facts
 		says  string // of the error
 	}{
 		"one": {map[string]string{"boot/vmlinuz-6.12.9-amd64": "", "boot/config-6.12.10-amd64": "", "etc/os-release": release},
-			System{Kernel: "6.12.9-amd64", Codename: "trixie"}, ""},
+			system.Facts{Kernel: "6.12.9-amd64", Codename: "trixie"}, ""},
 		"with an installer": {map[string]string{"boot/vmlinuz-6.12.9-amd64": "", "etc/os-release": "ID=x\n", "usr/bin/calamares": ""},
-			System{Kernel: "6.12.9-amd64", Installer: true}, ""},
-		"none": {map[string]string{"boot/vmlinuz": "", "etc/os-release": release}, System{}, "the root tree has no kernel in /boot"},
+			system.Facts{Kernel: "6.12.9-amd64", Installer: true}, ""},
+		"none": {map[string]string{"boot/vmlinuz": "", "etc/os-release": release}, system.Facts{}, "the root tree has no kernel in /boot"},
 		"two": {map[string]string{"boot/vmlinuz-6.12.10-amd64": "", "boot/vmlinuz-6.12.9-amd64": "", "etc/os-release": release},
-			System{}, "the root tree has 2 kernels in /boot: 6.12.9-amd64, 6.12.10-amd64"},
+			system.Facts{}, "the root tree has 2 kernels in /boot: 6.12.9-amd64, 6.12.10-amd64"},
 	} {
 		dir := t.TempDir()
 		for file, text := range c.files {

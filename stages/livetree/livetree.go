@@ -6,7 +6,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/md5" // md5sum.txt is what casper and live-boot check
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -18,6 +17,7 @@ import (
 	"github.com/isotrace/isotrace/internal/fault"
 	"github.com/isotrace/isotrace/internal/secureboot"
 	"github.com/isotrace/isotrace/internal/stage"
+	"github.com/isotrace/isotrace/internal/system"
 )
 
 // Output is the set of the medium's files, by path.
@@ -60,7 +60,7 @@ func Marker(name, release string) string { return "/.disk/isotrace/" + name + "_
 // Inputs are what the medium holds.
 type Inputs struct {
 	Kernel, Initrd stage.File
-	// System describes the root tree: a System as JSON.
+	// System describes the root tree: system.Facts.
 	System   stage.File
 	Squashfs stage.File
 	// Manifests go to casper/filesystem.NAME.
@@ -121,7 +121,7 @@ type tree struct {
 }
 
 func (t *tree) lay(ctx context.Context, manifests []string, menu string) error {
-	system, err := t.system()
+	facts, err := system.Read(t.work.File("system"))
 	if err != nil {
 		return err
 	}
@@ -163,11 +163,11 @@ func (t *tree) lay(ctx context.Context, manifests []string, menu string) error {
 		}
 		template = string(b)
 	}
-	grub, err := render(template, menuOf(t.params, system, memtest, rootHash))
+	grub, err := render(template, menuOf(t.params, facts, memtest, rootHash))
 	if err != nil {
 		return err
 	}
-	info := fmt.Sprintf("%s %s %q - Release %s (%s)", t.params.Title, t.params.Release, system.Codename, t.params.Architecture, t.work.Epoch.Time().Format("20060102"))
+	info := fmt.Sprintf("%s %s %q - Release %s (%s)", t.params.Title, t.params.Release, facts.Codename, t.params.Architecture, t.work.Epoch.Time().Format("20060102"))
 	for at, text := range map[string]string{
 		"boot/grub/grub.cfg": grub,
 		".disk/info":         info,
@@ -229,20 +229,6 @@ func (t *tree) addBytes(at string, b []byte) error {
 	ref.Path = at
 	t.files = append(t.files, ref)
 	return nil
-}
-
-// System is what the root tree says of itself.
-type System struct {
-	Codename  string `json:"codename"`
-	Installer bool   `json:"installer"`
-}
-
-func (t *tree) system() (s System, err error) {
-	b, err := os.ReadFile(t.work.File("system"))
-	if err != nil {
-		return s, err
-	}
-	return s, json.Unmarshal(b, &s)
 }
 
 // checksums writes md5sum.txt over every file but itself and the image that

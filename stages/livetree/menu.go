@@ -8,6 +8,7 @@ import (
 	"text/template"
 
 	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/system"
 )
 
 //go:embed grub.cfg.tmpl
@@ -27,7 +28,7 @@ type Menu struct {
 	MemtestOptions string
 }
 
-func menuOf(p Params, s System, memtest map[string]string, rootHash string) Menu {
+func menuOf(p Params, s system.Facts, memtest map[string]string, rootHash string) Menu {
 	m := Menu{
 		Name: p.Name, Title: p.Title, Release: p.Release, Timeout: p.Timeout, Serial: p.Serial,
 		MemtestBIOS: memtest["bin"], MemtestEFI: memtest["efi"],

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/system"
 )
 
 var update = flag.Bool("update", false, "write the goldens")
@@ -16,12 +17,12 @@ func TestMenu(t *testing.T) {
 	for _, c := range []struct {
 		golden  string
 		params  Params
-		system  System
+		system  system.Facts
 		memtest map[string]string
 		hash    string
 	}{
-		{"live-boot.cfg", Params{Name: "r", Title: "Rescue", Release: "1.0", Live: "live-boot", Timeout: 3, Serial: true, Parameters: []string{"console=ttyS0,115200"}}, System{}, both, "2af1"},
-		{"casper-installer.cfg", Params{Name: "r", Title: "Desk", Release: "2", Live: "casper", Timeout: 10}, System{Installer: true}, map[string]string{"bin": "/boot/memtest.bin"}, ""},
+		{"live-boot.cfg", Params{Name: "r", Title: "Rescue", Release: "1.0", Live: "live-boot", Timeout: 3, Serial: true, Parameters: []string{"console=ttyS0,115200"}}, system.Facts{}, both, "2af1"},
+		{"casper-installer.cfg", Params{Name: "r", Title: "Desk", Release: "2", Live: "casper", Timeout: 10}, system.Facts{Installer: true}, map[string]string{"bin": "/boot/memtest.bin"}, ""},
 	} {
 		have, err := render(builtin, menuOf(c.params, c.system, c.memtest, c.hash))
 		if err != nil {

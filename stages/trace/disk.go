@@ -63,10 +63,7 @@ func (r *run) disk(context.Context) error {
 		return err
 	}
 	origins = append(origins, within(inESP, r.tracer.Around(system))...)
-	initrd, err := r.kernelFile("initrd.img-")
-	if err != nil {
-		return err
-	}
+	initrd := r.system.InitrdPath()
 	placed := []trace.Placed{
 		{Path: "[boot code]", Ref: r.work.FileRef("disk-code"), Stage: r.diskStage},
 		{Path: inBIOS, Ref: r.work.FileRef("disk-bios"), Stage: r.diskStage},

@@ -4,7 +4,6 @@ package trace
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +21,7 @@ import (
 	"github.com/isotrace/isotrace/internal/medium"
 	"github.com/isotrace/isotrace/internal/roottree"
 	"github.com/isotrace/isotrace/internal/stage"
+	"github.com/isotrace/isotrace/internal/system"
 	"github.com/isotrace/isotrace/internal/trace"
 	"github.com/isotrace/isotrace/sbom"
 )
@@ -137,6 +137,7 @@ type run struct {
 	initrdStage, initrdProgram string
 	diskStage                  string // "" where no disk is made
 
+	system      system.Facts
 	tracer      *trace.Tracer
 	tree        *roottree.Manifest
 	initrdBy    *int // who made the initrd
@@ -153,6 +154,9 @@ func (r *run) all(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, root.Close()) }()
+	if r.system, err = system.Read(r.work.File("system")); err != nil {
+		return err
+	}
 	licences, err := r.licences()
 	if err != nil {
 		return err
@@ -288,24 +292,8 @@ func (r *run) allow(p string) string {
 	return ""
 }
 
-// kernelFile is a file of the kernel in the root tree, by the prefix of its name.
-func (r *run) kernelFile(prefix string) (string, error) {
-	b, err := os.ReadFile(r.work.File("system"))
-	if err != nil {
-		return "", err
-	}
-	var system struct{ Kernel string }
-	if err := json.Unmarshal(b, &system); err != nil {
-		return "", fmt.Errorf("what the kernel stage says: %w", err)
-	}
-	return "boot/" + prefix + system.Kernel, nil
-}
-
 func (r *run) initrd(ctx context.Context) (err error) {
-	at, err := r.kernelFile("initrd.img-")
-	if err != nil {
-		return err
-	}
+	at := r.system.InitrdPath()
 	f, err := os.Open(r.work.File("initrd"))
 	if err != nil {
 		return err
@@ -442,14 +430,7 @@ func (r *run) medium(context.Context) error {
 	for _, ref := range r.work.Set("efi") {
 		made[ref.Digest] = r.bootStage
 	}
-	inRoot := map[string]string{}
-	for at, prefix := range map[string]string{r.params.Kernel: "vmlinuz-", r.params.Initrd: "initrd.img-"} {
-		file, err := r.kernelFile(prefix)
-		if err != nil {
-			return err
-		}
-		inRoot[at] = file
-	}
+	inRoot := map[string]string{r.params.Kernel: r.system.KernelPath(), r.params.Initrd: r.system.InitrdPath()}
 	placed := []trace.Placed{
 		{Path: "[master boot record]", Ref: r.work.FileRef("mbr"), Stage: r.bootStage},
 		{Path: "[EFI system partition]", Ref: r.work.FileRef("esp"), Stage: r.bootStage},
