@@ -24,7 +24,7 @@ func TestDisks(t *testing.T) {
 	sameAgain(t, p)
 	bootAll(t, p, []bootCase{
 		{"secureboot", "vhd", "try", "", 0, "rescue login:", "Secure boot enabled"},
-		{"bios", "qcow2", "try", "", 0, "rescue login:", ""},
+		{"bios", "vhd", "try", "", 0, "rescue login:", ""},
 	})
 	for path, says := range map[string][]string{
 		"disk:/boot/grub/grub.cfg":                         {"rescue.", "origin: stage", "in stage diskboot"},

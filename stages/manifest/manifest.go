@@ -3,6 +3,7 @@
 package manifest
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,7 +38,7 @@ type Params struct {
 // Stage takes the root tree and gives the manifests.
 func Stage(root stage.Tree, p Params) stage.Stage {
 	s := stage.Stage{
-		Name: "manifest", Version: 1, Params: p,
+		Name: "manifest", Version: 2, Params: p,
 		Takes: "dpkg state of the root tree", Gives: "filesystem.manifest, -desktop, -remove, .size",
 		Inputs: []stage.Input{{Name: "root", From: root}},
 		Run:    func(ctx context.Context, w *stage.Work) error { return run(w, p) },
@@ -105,7 +106,10 @@ func FromStatus(status io.Reader, p Params) (map[string]string, error) {
 		}
 		all = append(all, installed{name, shown + "\t" + s.Get("Version") + "\n"})
 	}
-	slices.SortFunc(all, func(a, b installed) int { return strings.Compare(a.line, b.line) })
+	// As dpkg-query sorts: libc6:amd64 stands before libc6-dev.
+	slices.SortFunc(all, func(a, b installed) int {
+		return cmp.Or(strings.Compare(a.name, b.name), strings.Compare(a.line, b.line))
+	})
 	var every, desktop, remove strings.Builder
 	for _, i := range all {
 		every.WriteString(i.line)
