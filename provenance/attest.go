@@ -89,15 +89,15 @@ type statement struct {
 // statements are the attestations of a build, in order. They are made anew to be
 // checked: what each says follows from the rest of the evidence.
 func (a attested) statements() []statement {
-	image := []Resource{a.image}
+	images := append([]Resource{a.image}, a.diskResources()...)
 	list := []statement{{"slsa-provenance.json", func() (Statement, error) {
 		p, err := a.slsa()
-		return Statement{statementType, image, PredicateSLSA, p}, err
+		return Statement{statementType, images, PredicateSLSA, p}, err
 	}}}
 	for _, bill := range []struct{ file, predicate string }{{"cdx.json", PredicateCycloneDX}, {"spdx.json", PredicateSPDX}} {
 		list = append(list, statement{bill.file, func() (Statement, error) {
 			kind, said, err := a.bill(path.Join(SbomDir, a.Config.Name+"."+bill.file), bill.predicate)
-			return Statement{statementType, image, kind, said}, err
+			return Statement{statementType, images, kind, said}, err
 		}})
 	}
 	for _, name := range sortedKeys(a.links) {
@@ -108,6 +108,15 @@ func (a attested) statements() []statement {
 				Byproducts: map[string]any{"commands": commandsOf(rec)}, Environment: environmentOf(rec),
 			}}, nil
 		}})
+	}
+	return list
+}
+
+// diskResources are the disks, as the stage that made them recorded them.
+func (a attested) diskResources() []Resource {
+	var list []Resource
+	for _, name := range a.disks() {
+		list = append(list, Resource{Name: name, Digest: sha256Of(a.links[diskStage].Products[diskStage+"/"+name])})
 	}
 	return list
 }

@@ -361,16 +361,28 @@ func (v *verification) policyHolds(text []byte, key *PublicKey) error {
 	if err != nil {
 		return err
 	}
-	image := imageResource(v.Bundle, v.iso, sum512)
-	switch {
-	case said.Type != statementType || said.PredicateType != PredicatePolicy || len(said.Subject) != 1:
+	subjects := v.subjects(sum512)
+	if said.Type != statementType || said.PredicateType != PredicatePolicy || len(said.Subject) != len(subjects) {
 		return errors.New("is not the attestation of a policy's result")
-	case said.Subject[0].Name != image.Name || !sameDigests(said.Subject[0].Digest, image.Digest):
-		return fmt.Errorf("is about sha256 %s, the image has %s", said.Subject[0].Digest["sha256"], v.iso)
-	case said.Predicate.Holds == nil || !*said.Predicate.Holds:
+	}
+	for i, have := range said.Subject {
+		if want := subjects[i]; have.Name != want.Name || !sameDigests(have.Digest, want.Digest) {
+			return fmt.Errorf("is about sha256 %s, %s has %s", have.Digest["sha256"], want.Name, want.Digest["sha256"])
+		}
+	}
+	if said.Predicate.Holds == nil || !*said.Predicate.Holds {
 		return errors.New("says that policy does not hold")
 	}
 	return nil
+}
+
+// subjects are what a release speaks of: the ISO, and the disks.
+func (v *verification) subjects(sum512 string) []Resource {
+	list := []Resource{imageResource(v.Bundle, v.iso, sum512)}
+	for _, name := range v.disks() {
+		list = append(list, Resource{Name: name, Digest: sha256Of(v.images[name].digest)})
+	}
+	return list
 }
 
 func sameDigests(a, b map[string]string) bool {

@@ -133,8 +133,7 @@ func (v *verification) releaseFiles(s *Sealer, o ReleaseOptions, result any) (ma
 	if err != nil {
 		return nil, err
 	}
-	image := imageResource(v.Bundle, v.iso, sum512)
-	if files[PolicyFile], err = s.Statement(Statement{statementType, []Resource{image}, PredicatePolicy, result}); err != nil {
+	if files[PolicyFile], err = s.Statement(Statement{statementType, v.subjects(sum512), PredicatePolicy, result}); err != nil {
 		return nil, err
 	}
 	// The digest is the one that was verified: a key that hashes the file itself finds

@@ -76,7 +76,7 @@ func (a attested) slsa() (*slsaPredicate, error) {
 	r.Byproducts = []Resource{}
 	for _, name := range sortedKeys(a.links) {
 		for _, product := range resources(a.links[name].Products) {
-			if name != isoStage && name != fetchStage {
+			if name != isoStage && name != diskStage && name != fetchStage {
 				r.Byproducts = append(r.Byproducts, product)
 			}
 		}

@@ -24,8 +24,8 @@ import (
 const noSource = "net-tools"
 
 // TestOwnArchive builds examples/rescue with its source packages, from a signed
-// archive of the test's own: the packages are Debian's, the source packages, one for
-// each but one, only have the names.
+// archive of the test's own, and for casper: the packages are Debian's, but for casper
+// and its installer; the source packages, one for each but one, only have the names.
 func TestOwnArchive(t *testing.T) {
 	reference := rescue(t)
 	p, err := newProject(filepath.Join(t.TempDir(), "own"), "rescue")
@@ -34,12 +34,13 @@ func TestOwnArchive(t *testing.T) {
 	}
 	repo := archivetest.New(t)
 	addPackages(t, repo, readLock(t, reference))
+	addCasper(repo)
 	key := repo.Publish("trixie", "main", time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), time.Time{}, archivetest.Options{})
 	config := readAll(t, filepath.Join(p.dir, "isotrace.yaml"))
 	from := bytes.Index(config, []byte("archives:\n"))
 	to := bytes.Index(config, []byte("\nlive:"))
 	own := "archives:\n  - {suite: trixie, components: [main], signed-by: keys/own.asc}\nsources: true\n"
-	config = slices.Concat(config[:from], []byte(own), config[to:])
+	config = forCasper(slices.Concat(config[:from], []byte(own), config[to:]))
 	for name, text := range map[string][]byte{"isotrace.yaml": config, "keys/own.asc": key} {
 		if err := os.WriteFile(filepath.Join(p.dir, name), text, 0o644); err != nil {
 			t.Fatal(err)
@@ -56,6 +57,7 @@ func TestOwnArchive(t *testing.T) {
 	if out, code := p.run("verify", p.out(), "--key", filepath.Join(p.dir, "keys", "builder.pub")); code != 0 {
 		t.Errorf("verify: exit status %d\n%s", code, out)
 	}
+	bootCasper(t, p, reference)
 	signer := fmt.Sprintf("signed by %X", repo.Key().Fingerprint())
 	for path, says := range map[string][]string{
 		"/usr/bin/ls": {"source coreutils ", ".tar.xz  sha256:", "named by dists/trixie/main/source/Sources.xz of debian/trixie", signer},
