@@ -15,7 +15,7 @@ import (
 
 // traceParams are what config and lock say of packages and requirements.
 func traceParams(c *config.Config, l *lockfile.Lock, m *Materials) trace.Params {
-	p := trace.Params{Name: c.Name, Release: c.Release, Kernel: livetree.Kernel, Initrd: livetree.Initrd}
+	p := trace.Params{Name: c.Name, Release: c.Release, Remove: c.Remove, Kernel: livetree.Kernel, Initrd: livetree.Initrd}
 	for _, a := range l.Archives {
 		t := traces.Suite{ID: a.ID, Date: a.Date, Release: a.Release, Signers: []string{}, Indexes: []artifact.Ref{}}
 		for _, s := range a.Signers {

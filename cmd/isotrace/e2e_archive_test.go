@@ -39,7 +39,7 @@ func TestOwnArchive(t *testing.T) {
 	config := readAll(t, filepath.Join(p.dir, "isotrace.yaml"))
 	from := bytes.Index(config, []byte("archives:\n"))
 	to := bytes.Index(config, []byte("\nlive:"))
-	own := "archives:\n  - {suite: trixie, components: [main], signed-by: keys/own.asc}\nsources: true\n"
+	own := "archives:\n  - {suite: trixie, components: [main], signed-by: keys/own.asc}\nsources: true\nremove: [ca-certificates]\n"
 	config = forCasper(slices.Concat(config[:from], []byte(own), config[to:]))
 	for name, text := range map[string][]byte{"isotrace.yaml": config, "keys/own.asc": key} {
 		if err := os.WriteFile(filepath.Join(p.dir, name), text, 0o644); err != nil {
@@ -62,6 +62,7 @@ func TestOwnArchive(t *testing.T) {
 	for path, says := range map[string][]string{
 		"/usr/bin/ls": {"source coreutils ", ".tar.xz  sha256:", "named by dists/trixie/main/source/Sources.xz of debian/trixie", signer},
 		"/sbin/route": {"source net-tools ", "no archive of the lock has it"},
+		"--removed":   {"package, removed: remove[0]: ca-certificates", "package, removed: nothing that is left needs it"},
 	} {
 		out, code := p.run("trace", p.out(), path)
 		for _, s := range says {

@@ -59,7 +59,7 @@ Without a PATH or another question it prints the shares of the origins.`,
 	fl.StringVar(&f.part, "part", "", "look only into this `part`")
 	fl.BoolVar(&f.unexplained, "unexplained", false, "files that nothing explains, accepted ones too")
 	fl.BoolVar(&f.coverage, "coverage", false, "the shares of the origins, and the requirements that nothing serves")
-	fl.BoolVar(&f.removed, "removed", false, "files that packages have and the image has not")
+	fl.BoolVar(&f.removed, "removed", false, "packages of the lock, and files of packages, that the image has not")
 	fl.StringVar(&f.key, "key", "", "the builder's public key `file`, from a source that you trust")
 	fl.IntVar(&f.limit, "limit", 200, "print at most so many files; 0 for all")
 	c.MarkFlagsMutuallyExclusive("package", "source", "sha256", "requirement", "origin", "why", "unexplained", "coverage", "removed")
@@ -432,22 +432,48 @@ func (q *query) requirement(id string) error {
 	})
 }
 
+// removedAnswer is what the lock brought and the image has not.
+type removedAnswer struct {
+	Packages []removedPackage `json:"packages"`
+	// Files are those of packages that the image has.
+	Files []removedFile `json:"files"`
+}
+
+type removedPackage struct {
+	Package string `json:"package"`
+	Why     string `json:"why"`
+}
+
+type removedFile struct {
+	Path    string `json:"path"`
+	Package string `json:"package"`
+	By      string `json:"by"`
+}
+
 func (q *query) removed() error {
-	type removed struct {
-		Path    string `json:"path"`
-		Package string `json:"package"`
-		By      string `json:"by"`
+	a := removedAnswer{Packages: []removedPackage{}, Files: []removedFile{}}
+	for i := range q.t.Packages {
+		if p := &q.t.Packages[i]; p.Gone != "" {
+			a.Packages = append(a.Packages, removedPackage{p.ID(), p.Gone})
+		}
 	}
-	list := []removed{}
 	for _, r := range q.t.Head.Removed {
+		if q.t.Packages[r.Package].Gone != "" {
+			continue
+		}
 		by := "nobody is known to have done it"
 		if r.By != nil {
 			by = actorText(&q.t.Actors[*r.By])
 		}
-		list = append(list, removed{"/" + r.Path, q.t.Packages[r.Package].ID(), by})
+		a.Files = append(a.Files, removedFile{"/" + r.Path, q.t.Packages[r.Package].ID(), by})
 	}
-	return q.result(list, func(w io.Writer) error {
-		for _, r := range list {
+	return q.result(a, func(w io.Writer) error {
+		for _, p := range a.Packages {
+			if _, err := fmt.Fprintf(w, "%-44s  package, removed: %s\n", p.Package, p.Why); err != nil {
+				return err
+			}
+		}
+		for _, r := range a.Files {
 			if _, err := fmt.Fprintf(w, "%-44s  of %s, removed by %s\n", r.Path, r.Package, r.By); err != nil {
 				return err
 			}

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"flag"
 	"os"
+	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -249,4 +251,39 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("class %d: %v", fault.ClassOf(err), err)
 		}
 	})
+}
+
+// TestExamplesParse: the examples are configs, those too that no test builds.
+func TestExamplesParse(t *testing.T) {
+	files, err := filepath.Glob("../../examples/*/isotrace.yaml")
+	if err != nil || len(files) < 3 {
+		t.Fatalf("%v, %v", files, err)
+	}
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := Parse(file, b)
+		if err != nil {
+			t.Errorf("%s: %v", file, err)
+			continue
+		}
+		dir := filepath.Dir(file)
+		var named []string
+		for _, a := range slices.Concat(c.Archives, c.BootArchives(), c.ToolArchives()) {
+			named = append(named, a.SignedBy)
+		}
+		for _, o := range c.Overlay {
+			named = append(named, o.From)
+		}
+		for _, s := range slices.Concat(c.Scripts, c.Preseed) {
+			named = append(named, s.From)
+		}
+		for _, name := range named {
+			if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+				t.Errorf("%s: %v", file, err)
+			}
+		}
+	}
 }

@@ -110,6 +110,9 @@ type Package struct {
 	Licence string `json:"licence,omitempty"`
 	// Why it is there, as in the lock.
 	Why string `json:"why,omitempty"`
+	// Gone says why the image does not have the package, though the lock has; "" of one
+	// that it has.
+	Gone string `json:"gone,omitempty"`
 	// Needs are the packages that it really depends on, by index.
 	Needs []int `json:"needs,omitempty"`
 	// Asked are the config's entries that name it.

@@ -43,6 +43,8 @@ type Params struct {
 	Archives []trace.Suite `json:"archives"`
 	Packages []Package     `json:"packages"`
 	Asked    []trace.Asked `json:"asked,omitempty"`
+	// Remove are the packages that the config has purged, with what only they needed.
+	Remove []string `json:"remove,omitempty"`
 	// Requirements with the project's files and settings that serve them.
 	Requirements []trace.Requirement `json:"requirements,omitempty"`
 	// Allow are files that nothing needs to explain.
@@ -216,6 +218,7 @@ func (r *run) root(root *os.Root) (err error) {
 	if r.tree, err = r.work.Manifest("root"); err != nil {
 		return err
 	}
+	r.gone(db)
 	owners := map[string]int{}
 	for i := range r.params.Packages {
 		if p := &r.params.Packages[i]; p.Set == "target" {
@@ -245,6 +248,28 @@ func (r *run) root(root *os.Root) (err error) {
 		return err
 	}
 	return r.part(trace.PartRoot, origins)
+}
+
+// gone says of the lock's packages that are not installed why that is.
+func (r *run) gone(db *dpkgdb.DB) {
+	installed := map[string]bool{}
+	for i := range db.Packages {
+		installed[db.Packages[i].ID()] = true
+	}
+	for i := range r.tracer.Head.Packages {
+		p := &r.tracer.Head.Packages[i]
+		if p.Set != "target" || installed[p.ID()] {
+			continue
+		}
+		switch at := slices.Index(r.params.Remove, p.Name); {
+		case at >= 0:
+			p.Gone = fmt.Sprintf("remove[%d]: %s", at, p.Name)
+		case len(r.params.Remove) > 0:
+			p.Gone = "nothing that is left needs it"
+		default:
+			p.Gone = "a script of the project has removed it"
+		}
+	}
 }
 
 // debs reads the lists of the target's and the boot set's packages.
