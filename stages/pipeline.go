@@ -114,7 +114,7 @@ func Pipeline(c *config.Config, l *lockfile.Lock, m *Materials, fetcher fetch.Fe
 	}
 	tree := g.Add(livetree.Stage(live, livetree.Params{
 		Name: c.Name, Title: c.Title, Release: c.Release, Architecture: c.Architecture,
-		Live: c.Live, Parameters: c.Boot.Parameters, Timeout: *c.Boot.Timeout, Serial: c.Boot.Serial, SecureBoot: c.Boot.SecureBoot,
+		Live: c.Live, Parameters: c.Boot.Parameters, Timeout: *c.Boot.Timeout, Serial: c.Boot.Serial, SecureBoot: c.Boot.SecureBoot, Persistence: c.Boot.Persistence,
 	})).Set(livetree.Output)
 
 	image := g.Add(iso.Stage(tools, iso.Inputs{

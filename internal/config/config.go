@@ -230,6 +230,10 @@ type Boot struct {
 	// signed, so that it boots where Secure Boot is on. The kernel has to be signed,
 	// too. Without it GRUB is made from its modules, and nobody has signed it.
 	SecureBoot bool `yaml:"secure-boot,omitempty" json:"secure-boot,omitempty"`
+	// Persistence has the live system keep what its users change on a partition that
+	// live-boot or casper knows by its name, where one is plugged in. What such a
+	// partition holds is the user's: nothing in the evidence speaks of it.
+	Persistence bool `yaml:"persistence,omitempty" json:"persistence,omitempty"`
 	// Requirements are those that the way the image boots is there for: boot
 	// loaders, menu and kernel parameters as a whole.
 	Requirements []string `yaml:"requirements,omitempty" json:"requirements,omitempty"`

@@ -48,6 +48,8 @@ type Params struct {
 	Parameters   []string `json:"parameters,omitempty"`
 	Timeout      int      `json:"timeout"`
 	Serial       bool     `json:"serial"`
+	// Persistence keeps what users change, where there is a partition for it.
+	Persistence bool `json:"persistence,omitempty"`
 	// SecureBoot has signatures checked as shim checks them when it boots.
 	SecureBoot bool `json:"secure-boot"`
 	// Template is the digest of the built-in menu: another one makes another tree.

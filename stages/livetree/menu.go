@@ -38,19 +38,26 @@ func menuOf(p Params, s system.Facts, memtest map[string]string, rootHash string
 	}
 	join := func(words ...string) string { return strings.Join(append(words, p.Parameters...), " ") }
 	if p.Live == "casper" {
-		m.Try = join("boot=casper", "nopersistent")
+		m.Try = join("boot=casper", persistent(p, "persistent", "nopersistent"))
 		m.Check = join("boot=casper", "integrity-check")
 		if s.Installer {
 			m.Install = join("boot=casper", "only-ubiquity")
 		}
 		return m
 	}
-	m.Try = join(append([]string{"boot=live", "live-media-path=/casper", "nopersistence"}, verityOptions(rootHash)...)...)
+	m.Try = join(append([]string{"boot=live", "live-media-path=/casper", persistent(p, "persistence", "nopersistence")}, verityOptions(rootHash)...)...)
 	m.Check = join("boot=live", "live-media-path=/casper", "verify-checksums")
 	if s.Installer {
 		m.Install = m.Try
 	}
 	return m
+}
+
+func persistent(p Params, yes, no string) string {
+	if p.Persistence {
+		return yes
+	}
+	return no
 }
 
 // verityOptions have live-boot mount the squashfs with dm-verity, and the kernel stop

@@ -22,6 +22,8 @@ func TestMenu(t *testing.T) {
 		hash    string
 	}{
 		{"live-boot.cfg", Params{Name: "r", Title: "Rescue", Release: "1.0", Live: "live-boot", Timeout: 3, Serial: true, Parameters: []string{"console=ttyS0,115200"}}, system.Facts{}, both, "2af1"},
+		{"persistence.cfg", Params{Name: "r", Title: "Rescue", Release: "1.0", Live: "live-boot", Persistence: true}, system.Facts{}, nil, ""},
+		{"casper-persistence.cfg", Params{Name: "r", Title: "Rescue", Release: "1.0", Live: "casper", Persistence: true}, system.Facts{}, nil, ""},
 		{"casper-installer.cfg", Params{Name: "r", Title: "Desk", Release: "2", Live: "casper", Timeout: 10}, system.Facts{Installer: true}, map[string]string{"bin": "/boot/memtest.bin"}, ""},
 	} {
 		have, err := render(builtin, menuOf(c.params, c.system, c.memtest, c.hash))
