@@ -135,7 +135,7 @@ func (s *Session) withTools(ctx context.Context, l *lockfile.Lock, use lockfile.
 }
 
 // copyImage brings the base image's parts into the store.
-func (s *Session) copyImage(ctx context.Context) error {
+func (s *Session) copyImage(ctx context.Context) (err error) {
 	locked := s.Project.Lock.Image
 	if locked == nil {
 		return nil
@@ -151,6 +151,7 @@ func (s *Session) copyImage(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, img.Close()) }()
 	for _, b := range locked.Blobs() {
 		if err := img.Copy(ctx, s.Store, b); err != nil {
 			return err

@@ -38,12 +38,13 @@ type baseSystem struct {
 
 // openBase copies the base image into the store, unpacks it and reads what
 // dpkg and apt have there.
-func (k *locking) openBase(ctx context.Context) error {
+func (k *locking) openBase(ctx context.Context) (err error) {
 	c := k.config
 	img, err := baseimage.Open(ctx, c.Base, k.Project.Dir, k.lock.Architecture, nil)
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, img.Close()) }()
 	if err := k.takeSignature(img); err != nil {
 		return err
 	}

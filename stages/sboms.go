@@ -81,7 +81,7 @@ func baseImage(c *config.Config, l *lockfile.Lock) *bills.BaseImage {
 		return nil
 	}
 	b := &bills.BaseImage{Reference: c.Base.Image, Manifest: l.Image.Manifest.Digest, Config: l.Image.Config.Digest}
-	for _, name := range []string{c.Base.OCI, c.Base.Archive, "image"} {
+	for _, name := range []string{c.Base.OCI, c.Base.Archive, c.Base.Disk, "image"} {
 		if b.Reference == "" && name != "" {
 			b.Reference = path.Base(name)
 		}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/isotrace/isotrace/internal/config"
 	"github.com/isotrace/isotrace/internal/diskimage"
+	"github.com/isotrace/isotrace/internal/lockfile"
 )
 
 // TestDisks makes disks beside the ISO of the example, in all formats, has stock tools
@@ -38,7 +39,36 @@ func TestDisks(t *testing.T) {
 			}
 		}
 	}
+	lockOnDisk(t, p)
 	tamperWithDisks(t, p, raw)
+}
+
+// lockOnDisk takes the VHD as the base of another project: its packages are those that
+// were locked for the disk, and the archives have the .deb of each.
+func lockOnDisk(t *testing.T, p *project) {
+	t.Helper()
+	on := &project{dir: filepath.Join(t.TempDir(), "on-disk")}
+	if err := os.CopyFS(filepath.Join(on.dir, "keys"), os.DirFS(filepath.Join(p.dir, "keys"))); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Link(p.out("rescue.vhd"), filepath.Join(on.dir, "rescue.vhd")); err != nil {
+		t.Fatal(err)
+	}
+	text := string(readAll(t, filepath.Join(p.dir, config.FileName)))
+	_, archives, _ := strings.Cut(text, "\narchives:\n")
+	archives, _, _ = strings.Cut(archives, "\n\n")
+	text = "name: on-disk\nrelease: \"1\"\nbase: {disk: rescue.vhd}\npackages: [less]\narchives:\n" + archives + "\n"
+	if err := os.WriteFile(filepath.Join(on.dir, config.FileName), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out, code := on.run("lock"); code != 0 {
+		t.Fatalf("exit status %d\n%s", code, out)
+	}
+	l, before := readLock(t, on), readLock(t, p)
+	proofs := lockfile.Count(l.Target, lockfile.UseProof)
+	if l.Image == nil || len(l.Image.Packages) != len(before.Target) || proofs != len(before.Target) || len(l.Target) != proofs+1 {
+		t.Errorf("%d packages on the disk, %d proofs, %d in all; the disk's lock has %d", len(l.Image.Packages), proofs, len(l.Target), len(before.Target))
+	}
 }
 
 // withDisks is the project with disks among its outputs. It has the same keys, so that

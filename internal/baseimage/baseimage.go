@@ -1,5 +1,5 @@
 // Package baseimage finds base images: in a registry, in an OCI image layout,
-// in a file that docker save has written.
+// in a file that docker save has written, on a disk.
 package baseimage
 
 import (
@@ -33,6 +33,15 @@ type Image struct {
 	// Signatures are those that its source holds for it; whose they are is not known.
 	Signatures []Signature
 	parts      map[artifact.Digest]func() (io.ReadCloser, error)
+	close      func() error // nil where nothing is held
+}
+
+// Close lets go of what the image's parts are read from.
+func (i *Image) Close() error {
+	if i.close == nil {
+		return nil
+	}
+	return i.close()
 }
 
 // Open finds the image that the config names for the architecture, in OCI's
@@ -48,12 +57,19 @@ func Open(ctx context.Context, b config.Base, dir, architecture string, locked *
 		img, err = fromLayout(within(dir, b.OCI), platform)
 	case b.Archive != "":
 		img, err = fromArchive(within(dir, b.Archive))
+	case b.Disk != "":
+		img, err = fromDisk(ctx, within(dir, b.Disk), platform)
 	default:
 		return nil, errors.New("the config names no base image")
 	}
 	if err != nil {
 		return nil, err
 	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, img.Close())
+		}
+	}()
 	if b.Digest != "" {
 		want, err := artifact.ParseDigest(b.Digest)
 		if err != nil {

@@ -99,6 +99,9 @@ type Base struct {
 	OCI string `yaml:"oci,omitempty" json:"oci,omitempty"`
 	// Archive is a file that docker save has written.
 	Archive string `yaml:"archive,omitempty" json:"archive,omitempty"`
+	// Disk is a disk image, whose largest ext4 file system is the base: raw, a fixed VHD,
+	// or one of these in a .tar.gz.
+	Disk string `yaml:"disk,omitempty" json:"disk,omitempty"`
 	// Digest that the image must have, sha256:HEX.
 	Digest string `yaml:"digest,omitempty" json:"digest,omitempty"`
 	// SignedBy is the file of the public key, PEM, that has to have signed the image with

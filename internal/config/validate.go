@@ -115,13 +115,13 @@ func at(path string, i int) string { return fmt.Sprintf("%s[%d]", path, i) }
 
 func (f *file) base(c *Config) error {
 	set := 0
-	for _, s := range []string{c.Base.Bootstrap, c.Base.Image, c.Base.OCI, c.Base.Archive} {
+	for _, s := range []string{c.Base.Bootstrap, c.Base.Image, c.Base.OCI, c.Base.Archive, c.Base.Disk} {
 		if s != "" {
 			set++
 		}
 	}
 	if set != 1 {
-		return f.errorAt("base", "such as base: {bootstrap: trixie}", "want exactly one of bootstrap, image, oci and archive")
+		return f.errorAt("base", "such as base: {bootstrap: trixie}", "want exactly one of bootstrap, image, oci, archive and disk")
 	}
 	if c.Base.Digest != "" {
 		if _, err := artifact.ParseDigest(c.Base.Digest); err != nil {
@@ -134,8 +134,8 @@ func (f *file) base(c *Config) error {
 	if c.Base.Bootstrap != "" && c.Base.SignedBy+c.Base.Dockerfile != "" {
 		return f.errorAt("base", "only images have them", "a bootstrap has no signed-by and no dockerfile: its packages are signed")
 	}
-	if c.Base.Archive != "" && c.Base.SignedBy != "" {
-		return f.errorAt("base.signed-by", "take the image from a registry or an OCI layout", "what docker save writes holds no signature")
+	if c.Base.Archive+c.Base.Disk != "" && c.Base.SignedBy != "" {
+		return f.errorAt("base.signed-by", "take the image from a registry or an OCI layout", "what docker save writes holds no signature, and neither does a disk")
 	}
 	if c.Base.Bootstrap != "" && !slices.ContainsFunc(c.Archives, func(a Archive) bool { return a.Suite == c.Base.Bootstrap }) {
 		return f.errorAt("base.bootstrap", "list the suite under archives", "%q is no suite of the archives", c.Base.Bootstrap)

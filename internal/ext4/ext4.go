@@ -1,7 +1,7 @@
-// Package ext4 reads ext4 file systems of the one kind that isotrace has mke2fs make,
-// to check them: it refuses other features, what belongs to two files, and bytes that
-// belong to nothing. The layout is that of the Linux kernel's
-// Documentation/filesystems/ext4.
+// Package ext4 reads ext4 file systems: of the one kind that isotrace has mke2fs make,
+// to check them, and of others, to take their files. Of the first it refuses other
+// features and bytes that belong to nothing; of all, what belongs to two files. The
+// layout is that of the Linux kernel's Documentation/filesystems/ext4.
 package ext4
 
 import (
@@ -19,7 +19,7 @@ import (
 )
 
 // ErrFormat is in the chain of every error about the file system's bytes.
-var ErrFormat = errors.New("not an ext4 file system as isotrace makes it")
+var ErrFormat = errors.New("not an ext4 file system that isotrace reads")
 
 func malformed(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrFormat, fmt.Sprintf(format, args...))
@@ -48,12 +48,25 @@ const (
 	indexFlag    = 0x1000                                // of a folder's inode
 )
 
+// The features that a file system may have which is only read. Those that are not here
+// change where things are, or say that a journal has to be played back.
+const (
+	mayCompatible   = compatible | 0x400 | 0x1000                           // fast_commit orphan_file
+	mayIncompatible = incompatible | 0x2000                                 // csum_seed
+	mayReadOnly     = readOnly | 0x10 | 0x100 | 0x2000                      // uninit_bg quota project
+	needsRecovery   = 0x4                                                   // incompatible
+	orphansPresent  = 0x10000                                               // read-only
+	foreignFlags    = 0x800 | 0x100000 | 0x200000 | 0x10000000 | 0x40000000 // encrypt verity ea_inode inline_data casefold
+)
+
 // FS is a file system that is read.
 type FS struct {
 	// UUID is the file system's.
 	UUID string
 
+	strict         bool // of isotrace's own kind
 	r              io.ReaderAt
+	descriptor     int64 // bytes of a group descriptor
 	blocks         int64
 	perGroup       int64
 	inodes         uint32
@@ -63,8 +76,22 @@ type FS struct {
 	used           []uint64 // a bit for each block that something has
 }
 
-// Open reads what describes the file system in r, which has size bytes.
-func Open(r io.ReaderAt, size int64) (*FS, error) {
+// Open reads what describes the file system in r, which has size bytes and has to be
+// one that isotrace makes.
+func Open(r io.ReaderAt, size int64) (*FS, error) { return open(r, size, true) }
+
+// OpenAny reads what describes the file system in r, which may be anybody's, as long as
+// it was unmounted cleanly. It may have files that Tree and WriteTar refuse.
+func OpenAny(r io.ReaderAt, size int64) (*FS, error) { return open(r, size, false) }
+
+// IsAny tells whether r begins like a file system of the ext family.
+func IsAny(r io.ReaderAt) bool {
+	var b [2]byte
+	_, err := r.ReadAt(b[:], 1024+56)
+	return err == nil && binary.LittleEndian.Uint16(b[:]) == 0xef53
+}
+
+func open(r io.ReaderAt, size int64, strict bool) (*FS, error) {
 	b := make([]byte, 1024)
 	if _, err := r.ReadAt(b, 1024); err != nil {
 		return nil, malformed("it is too short")
@@ -72,19 +99,20 @@ func Open(r io.ReaderAt, size int64) (*FS, error) {
 	u16 := func(at int) uint16 { return binary.LittleEndian.Uint16(b[at:]) }
 	u32 := func(at int) uint32 { return binary.LittleEndian.Uint32(b[at:]) }
 	f := &FS{
-		r: r, inodes: u32(0), blocks: int64(u32(4)) | int64(u32(336))<<32, perGroup: int64(u32(32)),
+		strict: strict, r: r, descriptor: descriptorSize, inodes: u32(0), blocks: int64(u32(4)) | int64(u32(336))<<32, perGroup: int64(u32(32)),
 		inodesPerGroup: u32(40), reserved: int64(u16(206)), UUID: uuid.UUID(b[104:120]).String(),
 	}
 	switch {
 	case u16(56) != 0xef53:
 		return nil, malformed("it has no magic number")
-	case u32(92) != compatible || u32(96) != incompatible || u32(100) != readOnly:
+	case !strict && (u32(96)&needsRecovery != 0 || u32(100)&orphansPresent != 0), u16(58) != 1:
+		return nil, malformed("it was not unmounted cleanly, or has errors")
+	case strict && (u32(92) != compatible || u32(96) != incompatible || u32(100) != readOnly),
+		u32(92)&^mayCompatible != 0 || u32(96)&^mayIncompatible != 0 || u32(100)&^mayReadOnly != 0:
 		return nil, malformed("it has other features: %x %x %x", u32(92), u32(96), u32(100))
-	case u32(20) != 0 || u32(24) != 2 || u16(88) != inodeSize || u16(254) != descriptorSize || u32(84) != firstInode || u32(76) != 1:
+	case u32(20) != 0 || u32(24) != 2 || u16(88) != inodeSize || strict && u16(254) != descriptorSize || u32(84) != firstInode || u32(76) != 1:
 		return nil, malformed("blocks, inodes or descriptors are of another size")
-	case u16(58) != 1:
-		return nil, malformed("it is not clean")
-	case f.blocks < 16 || f.blocks > maxBlocks || f.blocks*blockSize != size:
+	case f.blocks < 16 || f.blocks > maxBlocks || f.blocks*blockSize > size || strict && f.blocks*blockSize != size:
 		return nil, malformed("%d blocks in %d bytes", f.blocks, size)
 	case f.perGroup != 8*blockSize || f.inodesPerGroup == 0 || f.inodesPerGroup > 8*blockSize || f.inodesPerGroup%(blockSize/inodeSize) != 0:
 		return nil, malformed("groups of %d blocks and %d inodes", f.perGroup, f.inodesPerGroup)
@@ -93,25 +121,36 @@ func Open(r io.ReaderAt, size int64) (*FS, error) {
 	if int64(f.inodes) != groups*int64(f.inodesPerGroup) || f.inodes > maxInodes {
 		return nil, malformed("%d inodes in %d groups", f.inodes, groups)
 	}
+	if u32(96)&0x80 == 0 { // without the feature 64bit
+		const small = 32
+		f.descriptor, f.blocks = small, f.blocks&(1<<32-1)
+	} else if u16(254) != descriptorSize {
+		return nil, malformed("descriptors of %d bytes", u16(254))
+	}
 	f.used = make([]uint64, (f.blocks+63)/64)
 	return f, f.readGroups(groups)
 }
 
 // readGroups reads the group descriptors and claims what is not of files.
 func (f *FS) readGroups(groups int64) error {
-	b := make([]byte, groups*descriptorSize)
+	b := make([]byte, groups*f.descriptor)
 	if _, err := f.r.ReadAt(b, blockSize); err != nil {
 		return malformed("its descriptors are cut off")
 	}
-	descriptors := (groups*descriptorSize + blockSize - 1) / blockSize
+	descriptors := (groups*f.descriptor + blockSize - 1) / blockSize
 	for g := range groups {
-		d := b[g*descriptorSize:]
+		d := b[g*f.descriptor:][:f.descriptor]
 		at := func(low, high int) int64 {
+			if high >= len(d) {
+				return int64(binary.LittleEndian.Uint32(d[low:]))
+			}
 			return int64(binary.LittleEndian.Uint32(d[low:])) | int64(binary.LittleEndian.Uint32(d[high:]))<<32
 		}
 		f.tables = append(f.tables, at(8, 40))
 		own := [][2]int64{{at(0, 32), 1}, {at(4, 36), 1}, {at(8, 40), int64(f.inodesPerGroup) * inodeSize / blockSize}}
-		if hasBackup(g) {
+		if !f.strict {
+			own = own[2:]
+		} else if hasBackup(g) {
 			own = append(own, [2]int64{g * f.perGroup, 1 + descriptors + f.reserved})
 		}
 		for _, o := range own {
@@ -164,9 +203,33 @@ type found struct {
 
 // Tree describes all files, hashed, by path.
 func (f *FS) Tree(ctx context.Context) (*roottree.Manifest, error) {
-	w := &walk{fs: f, names: map[uint32][]int{}}
-	if err := f.special(); err != nil {
+	w, err := f.walk(ctx)
+	if err != nil {
 		return nil, err
+	}
+	if err := w.hash(ctx); err != nil {
+		return nil, err
+	}
+	if f.strict {
+		if err := f.nothingElse(ctx, w.names); err != nil {
+			return nil, err
+		}
+	}
+	m := &roottree.Manifest{}
+	for _, x := range w.found {
+		m.Entries = append(m.Entries, x.entry)
+	}
+	slices.SortFunc(m.Entries, func(a, b roottree.Entry) int { return strings.Compare(a.Path, b.Path) })
+	return m, nil
+}
+
+// walk gathers all names. It claims their blocks, and so can be called once.
+func (f *FS) walk(ctx context.Context) (*walk, error) {
+	w := &walk{fs: f, names: map[uint32][]int{}}
+	if f.strict {
+		if err := f.special(); err != nil {
+			return nil, err
+		}
 	}
 	root, err := f.inode(rootInode)
 	if err != nil {
@@ -181,21 +244,7 @@ func (f *FS) Tree(ctx context.Context) (*roottree.Manifest, error) {
 	if err := w.folder(ctx, ".", root, rootInode, rootInode, 0); err != nil {
 		return nil, err
 	}
-	if err := w.links(); err != nil {
-		return nil, err
-	}
-	if err := w.hash(ctx); err != nil {
-		return nil, err
-	}
-	if err := f.nothingElse(ctx, w.names); err != nil {
-		return nil, err
-	}
-	m := &roottree.Manifest{}
-	for _, x := range w.found {
-		m.Entries = append(m.Entries, x.entry)
-	}
-	slices.SortFunc(m.Entries, func(a, b roottree.Entry) int { return strings.Compare(a.Path, b.Path) })
-	return m, nil
+	return w, w.links()
 }
 
 // special claims what the journal and the inode for growing have.

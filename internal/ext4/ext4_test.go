@@ -122,13 +122,13 @@ func TestRefused(t *testing.T) {
 	}{
 		"no magic":            {func(b []byte) []byte { b[1024+56] ^= 1; return b }, "no magic number"},
 		"another feature":     {func(b []byte) []byte { b[1024+97] |= 0x80; return b }, "other features"},
-		"not clean":           {func(b []byte) []byte { b[1024+58] = 0; return b }, "not clean"},
+		"not clean":           {func(b []byte) []byte { b[1024+58] = 0; return b }, "not unmounted cleanly"},
 		"cut off":             {func(b []byte) []byte { return b[:len(b)-blockSize] }, "blocks in"},
 		"very short":          {func(b []byte) []byte { return b[:1100] }, "too short"},
 		"group of no inodes":  {func(b []byte) []byte { clear(b[1024+40 : 1024+44]); return b }, "0 inodes"},
 		"hidden bytes":        {func(b []byte) []byte { b[len(b)-1] = 1; return b }, "belong to no file"},
 		"an inode unnamed":    {func(b []byte) []byte { b[inodeAt(t, b, 1000)] = 1; return b }, "inode 1000 has no name"},
-		"bytes behind a file": {func(b []byte) []byte { b[blockOf(t, b, three)+9000] = 1; return b }, "three: not an ext4 file system as isotrace makes it: there are bytes behind the end of a file"},
+		"bytes behind a file": {func(b []byte) []byte { b[blockOf(t, b, three)+9000] = 1; return b }, "three: not an ext4 file system that isotrace reads: there are bytes behind the end of a file"},
 		"a block of two": {func(b []byte) []byte {
 			copy(b[inodeAt(t, b, three)+extentStart:][:4], b[inodeAt(t, b, hello)+extentStart:])
 			return b

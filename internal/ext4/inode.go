@@ -12,6 +12,8 @@ import (
 // The types of file, in the mode.
 const (
 	typeFifo   = 0x1
+	typeChar   = 0x2
+	typeBlock  = 0x6
 	typeDir    = 0x4
 	typeFile   = 0x8
 	typeLink   = 0xa
@@ -50,7 +52,7 @@ func (f *FS) inode(n uint32) (*inode, error) {
 	if extra := u16(128); extra >= 4 && extra <= inodeSize-128-4 {
 		i.xattrs = b[128+extra:]
 	}
-	if i.size < 0 || i.flags&^(extentsFlag|indexFlag) != 0 {
+	if i.size < 0 || f.strict && i.flags&^(extentsFlag|indexFlag) != 0 || i.flags&foreignFlags != 0 {
 		return nil, malformed("inode %d: %d bytes, flags %x", n, i.size, i.flags)
 	}
 	return i, nil
@@ -63,6 +65,9 @@ type extent struct{ logical, physical, count int64 }
 // claims them and the blocks that list them.
 func (f *FS) extents(i *inode) ([]extent, error) {
 	if i.flags&extentsFlag == 0 {
+		if !f.strict && i.size == 0 {
+			return nil, nil
+		}
 		return nil, malformed("a file without extents")
 	}
 	var list []extent
@@ -81,14 +86,21 @@ func (f *FS) extents(i *inode) ([]extent, error) {
 					int64(binary.LittleEndian.Uint32(e[8:])) | int64(binary.LittleEndian.Uint16(e[6:]))<<32,
 					int64(binary.LittleEndian.Uint16(e[4:])),
 				}
-				if x.logical < next || x.count == 0 || x.count > 32768 { // more are blocks that were never written
+				const mostWritten = 32768 // more are blocks that were never written, and read as zeros
+				unwritten := !f.strict && x.count > mostWritten
+				if unwritten {
+					x.count -= mostWritten
+				}
+				if x.logical < next || x.count == 0 || x.count > mostWritten {
 					return malformed("an extent of %d blocks at %d", x.count, x.logical)
 				}
 				if err := f.claim(x.physical, x.count); err != nil {
 					return err
 				}
 				next = x.logical + x.count
-				list = append(list, x)
+				if !unwritten {
+					list = append(list, x)
+				}
 				continue
 			}
 			at := int64(binary.LittleEndian.Uint32(e[4:])) | int64(binary.LittleEndian.Uint16(e[8:]))<<32
@@ -112,7 +124,7 @@ func (f *FS) extents(i *inode) ([]extent, error) {
 	if err := read(i.block, depth); err != nil {
 		return nil, err
 	}
-	if next > (i.size+blockSize-1)/blockSize {
+	if f.strict && next > (i.size+blockSize-1)/blockSize {
 		return nil, malformed("a file of %d bytes has blocks behind its end", i.size)
 	}
 	return list, nil
@@ -129,11 +141,14 @@ func (f *FS) content(size int64, list []extent) io.Reader {
 		}
 	}
 	for _, x := range list {
+		if x.logical*blockSize >= size {
+			break
+		}
 		hole(x.logical * blockSize)
 		n := min(x.count*blockSize, size-at)
 		parts = append(parts, io.NewSectionReader(f.r, x.physical*blockSize, n))
 		at += n
-		if rest := x.count*blockSize - n; rest > 0 {
+		if rest := x.count*blockSize - n; rest > 0 && f.strict {
 			parts = append(parts, &slack{io.NewSectionReader(f.r, x.physical*blockSize+n, rest)})
 		}
 	}
@@ -163,7 +178,13 @@ func (s *slack) Read([]byte) (int, error) {
 }
 
 // prefixes of the names of extended attributes, by index.
-var prefixes = map[byte]string{1: "user.", 4: "trusted.", 6: "security."}
+var prefixes = map[byte]string{1: "user.", 2: accessList, 3: defaultList, 4: "trusted.", 6: "security."}
+
+// The attributes of POSIX access control lists, whose names are whole.
+const (
+	accessList  = "system.posix_acl_access"
+	defaultList = "system.posix_acl_default"
+)
 
 const xattrMagic = 0xea020000
 
@@ -175,19 +196,24 @@ func (f *FS) attributes(i *inode) ([]roottree.Xattr, error) {
 		if list, err = readAttributes(nil, i.xattrs[4:], i.xattrs[4:]); err != nil {
 			return nil, err
 		}
-	} else if !zeros(i.xattrs) {
+	} else if f.strict && !zeros(i.xattrs) {
 		return nil, malformed("there are bytes behind an inode")
 	}
 	if i.acl != 0 {
-		if err := f.claim(i.acl, 1); err != nil {
-			return nil, err
+		if f.strict { // others share such blocks
+			if err := f.claim(i.acl, 1); err != nil {
+				return nil, err
+			}
+		}
+		if i.acl >= f.blocks {
+			return nil, malformed("block %d lies outside", i.acl)
 		}
 		b := make([]byte, blockSize)
 		if _, err := f.r.ReadAt(b, i.acl*blockSize); err != nil {
 			return nil, err
 		}
 		const head = 32
-		if binary.LittleEndian.Uint32(b) != xattrMagic || binary.LittleEndian.Uint32(b[4:]) != 1 || binary.LittleEndian.Uint32(b[8:]) != 1 {
+		if binary.LittleEndian.Uint32(b) != xattrMagic || f.strict && binary.LittleEndian.Uint32(b[4:]) != 1 || binary.LittleEndian.Uint32(b[8:]) != 1 {
 			return nil, malformed("a block of extended attributes is damaged, or more than one file's")
 		}
 		var err error
@@ -211,11 +237,18 @@ func readAttributes(list []roottree.Xattr, entries, values []byte) ([]roottree.X
 		at, size := int(binary.LittleEndian.Uint16(entries[2:])), int(binary.LittleEndian.Uint32(entries[8:]))
 		switch {
 		case !ok:
-			return nil, malformed("an extended attribute of kind %d, such as an access control list, is not read", entries[1])
+			return nil, malformed("an extended attribute of kind %d is not read", entries[1])
 		case binary.LittleEndian.Uint32(entries[4:]) != 0 || len(entries) < fixed+n || size < 0 || size > len(values) || at > len(values)-size:
 			return nil, malformed("an extended attribute lies outside its place")
 		}
-		list = append(list, roottree.Xattr{Name: prefix + string(entries[fixed:fixed+n]), Value: slices.Clone(values[at : at+size])})
+		value := slices.Clone(values[at : at+size])
+		if prefix == accessList || prefix == defaultList {
+			var err error
+			if value, err = accessControl(value); err != nil {
+				return nil, err
+			}
+		}
+		list = append(list, roottree.Xattr{Name: prefix + string(entries[fixed:fixed+n]), Value: value})
 		entries = entries[min(fixed+(n+3)&^3, len(entries)):]
 	}
 	return list, nil

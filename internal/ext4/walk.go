@@ -48,8 +48,13 @@ func (w *walk) add(name string, n uint32, i *inode) error {
 		e.Type = roottree.Fifo
 	case typeSocket:
 		e.Type = roottree.Socket
+	case typeChar, typeBlock:
+		if w.fs.strict {
+			return malformed("%s: is a device", name) // no root tree has one
+		}
+		e.Type = roottree.Char
 	default:
-		return malformed("%s: is a device, or of no type", name) // no root tree has one
+		return malformed("%s: is of no type", name)
 	}
 	if !first {
 		if e.Type != roottree.File {
@@ -87,7 +92,7 @@ func (f *FS) target(i *inode) (string, error) {
 		return "", malformed("a symbolic link of %d bytes", i.size)
 	}
 	if i.flags&extentsFlag == 0 {
-		if i.size >= int64(len(i.block)) || !zeros(i.block[i.size:]) {
+		if i.size >= int64(len(i.block)) || f.strict && !zeros(i.block[i.size:]) {
 			return "", malformed("a symbolic link of %d bytes", i.size)
 		}
 		return string(i.block[:i.size]), nil
@@ -173,7 +178,7 @@ func (w *walk) links() error {
 		if i.kind() == typeDir {
 			continue
 		}
-		if int(i.links) != len(at) {
+		if w.fs.strict && int(i.links) != len(at) {
 			return malformed("%s: has %d names and says %d", w.found[at[0]].entry.Path, len(at), i.links)
 		}
 		if len(at) == 1 {
