@@ -1,6 +1,7 @@
 package ext4
 
 import (
+	"archive/tar"
 	"bytes"
 	"encoding/binary"
 	"errors"
@@ -184,6 +185,13 @@ func FuzzTree(f *testing.F) {
 		}
 		if _, err := read(t, b); err != nil && !errors.Is(err, ErrFormat) && !errors.Is(err, io.EOF) {
 			t.Errorf("%v", err)
+		}
+		any, err := OpenAny(bytes.NewReader(b), int64(len(b)))
+		if err == nil {
+			err = any.WriteTar(t.Context(), io.Discard)
+		}
+		if err != nil && !errors.Is(err, ErrFormat) && !errors.Is(err, io.EOF) && !errors.Is(err, tar.ErrHeader) {
+			t.Errorf("as anybody's: %v", err)
 		}
 	})
 }
