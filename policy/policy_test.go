@@ -98,6 +98,9 @@ func TestRules(t *testing.T) {
 		}, nil},
 		{"protected, changed", "protected: [/etc/**]", nil, []string{"protected /etc/x is generated"}},
 		{"protected, gone", "protected: [/usr/bin/*]", func(in *Input) { in.Tree.Removed = []string{"/usr/bin/agent"} }, []string{"protected /usr/bin/agent was removed"}},
+		{"snap of the base image", "", file(func(f *File) { f.Path, f.Origin = "/var/lib/snapd/seed/snaps/core20_1.snap", "base" }),
+			[]string{"snaps /var/lib/snapd/seed/snaps/core20_1.snap is a snap of origin base: put it among the project's files, under overlay"}},
+		{"snap of the project", "", file(func(f *File) { f.Path, f.Origin = "/var/lib/snapd/seed/snaps/core20_1.snap", "overlay" }), nil},
 		{"old lock", "max-age: 2", nil, []string{"lock-age isotrace.lock is 3 days old, 2 are allowed"}},
 		{"lock not as old", "max-age: 3", nil, nil},
 		{"a base image that nobody signed", "signed-base: true", func(in *Input) { in.Base.Image = "abc" }, []string{"base abc is a base image that nobody has signed: the config has no base.signed-by"}},
@@ -191,7 +194,7 @@ func TestOwnRules(t *testing.T) {
 		t.Errorf("a test that fails: %+v, %v", tests, err)
 	}
 	rules, err := p.Rules(t.Context())
-	if err != nil || len(rules) != 17 {
+	if err != nil || len(rules) != 18 {
 		t.Errorf("%d rules, %v", len(rules), err)
 	}
 }

