@@ -2,12 +2,15 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/isotrace/isotrace/internal/lockfile"
 	"github.com/isotrace/isotrace/provenance"
@@ -73,6 +76,20 @@ func TestAttacks(t *testing.T) {
 	}
 }
 
+// variant builds the reference with another config, checks it and removes it again.
+func (p *project) variant(reference *project, config string, check func(*project) error) error {
+	if err := p.copyOf(reference); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(p.dir, "isotrace.yaml"), []byte(config), 0o644); err != nil {
+		return err
+	}
+	if out, code := p.run("build"); code != 0 {
+		return fmt.Errorf("build: exit status %d\n%s", code, out)
+	}
+	return errors.Join(check(p), os.RemoveAll(p.dir))
+}
+
 // TestNoFalseAlarms: builds of twenty configs verify as they are.
 func TestNoFalseAlarms(t *testing.T) {
 	reference := rescue(t)
@@ -86,36 +103,31 @@ func TestNoFalseAlarms(t *testing.T) {
 		{"requirements-file: requirements.csv\n", "", ", requirements: [RSC-1]", "", ", requirements: [RSC-2]", "", ", requirements: [RSC-3]", "", ", requirements: [RSC-4]", "", "  requirements: [RSC-1]\n", ""},
 		{"timeout: 3", "timeout: 30", `release: "1.0.0"`, `release: "4"`}, {"console=tty0", "noapic", "serial: true", "serial: false"},
 	}
-	check := func(p *project) {
-		t.Helper()
+	check := func(p *project) error {
 		out, code := p.run("verify", p.out(), "--key", filepath.Join(p.dir, "keys", "builder.pub"))
 		if code != 0 || strings.Contains(out, "FAIL") {
-			t.Errorf("exit status %d\n%s", code, out)
+			return fmt.Errorf("verify: exit status %d\n%s", code, out)
 		}
+		return nil
 	}
-	check(reference)
-	for _, v := range variants {
-		p := &project{dir: filepath.Join(t.TempDir(), "p")}
-		if err := os.CopyFS(p.dir, os.DirFS(reference.dir)); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.RemoveAll(p.out()); err != nil {
-			t.Fatal(err)
-		}
+	var group errgroup.Group
+	group.SetLimit(2) // half of a build's time goes to what one processor does
+	group.Go(func() error { return check(reference) })
+	for i, v := range variants {
 		changed := strings.NewReplacer(v...).Replace(text)
 		if changed == text {
 			t.Fatalf("%q changes nothing", v)
 		}
-		if err := os.WriteFile(filepath.Join(p.dir, "isotrace.yaml"), []byte(changed), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		if out, code := p.run("build"); code != 0 {
-			t.Fatalf("%q: exit status %d\n%s", v, code, out)
-		}
-		check(p)
-		if err := os.RemoveAll(p.dir); err != nil {
-			t.Fatal(err)
-		}
+		p := &project{dir: filepath.Join(t.TempDir(), fmt.Sprint("p", i))}
+		group.Go(func() error {
+			if err := p.variant(reference, changed, check); err != nil {
+				return fmt.Errorf("%q: %w", v, err)
+			}
+			return nil
+		})
+	}
+	if err := group.Wait(); err != nil {
+		t.Error(err)
 	}
 	if n := 1 + len(variants); n != 20 {
 		t.Errorf("%d configs", n)

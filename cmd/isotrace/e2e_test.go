@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -91,6 +92,32 @@ func newProject(dir, example string) (*project, error) {
 		return nil, fmt.Errorf("keys new: exit status %d: %s", code, out)
 	}
 	return p, nil
+}
+
+// copyOf copies another project, but for what it has built.
+func (p *project) copyOf(other *project) error {
+	entries, err := os.ReadDir(other.dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		from, to := filepath.Join(other.dir, e.Name()), filepath.Join(p.dir, e.Name())
+		switch {
+		case from == other.out():
+			continue
+		case e.IsDir():
+			err = os.CopyFS(to, os.DirFS(from))
+		default:
+			var b []byte
+			if b, err = os.ReadFile(from); err == nil {
+				err = errors.Join(os.MkdirAll(p.dir, 0o755), os.WriteFile(to, b, 0o644))
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 const testPassword = "only for tests"
