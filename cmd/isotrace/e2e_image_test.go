@@ -168,7 +168,7 @@ func bootVerity(t *testing.T, p *project) {
 	})
 }
 
-// baseLayer is the store's folder of the tree that the stage base gave.
+// baseLayer is the store's folder of the tree that the stage base gave for a bootstrap.
 func baseLayer(t *testing.T) string {
 	t.Helper()
 	results, err := filepath.Glob(filepath.Join(e2e.store, "results", "*.json"))
@@ -177,7 +177,12 @@ func baseLayer(t *testing.T) string {
 	}
 	for _, file := range results {
 		var r struct {
-			Record  struct{ Name string }
+			Record struct {
+				Name   string
+				Params struct {
+					Image string `json:"sha256"`
+				}
+			}
 			Outputs struct {
 				Root struct{ Tree struct{ Layers []string } }
 			}
@@ -186,7 +191,7 @@ func baseLayer(t *testing.T) string {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if json.Unmarshal(b, &r) == nil && r.Record.Name == "base" {
+		if json.Unmarshal(b, &r) == nil && r.Record.Name == "base" && r.Record.Params.Image == "" {
 			return filepath.Join(e2e.store, "layers", r.Outputs.Root.Tree.Layers[0])
 		}
 	}

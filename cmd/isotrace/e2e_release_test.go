@@ -91,8 +91,8 @@ func TestReleaseVerifies(t *testing.T) {
 	p := released(t)
 	out, code := p.run(append([]string{"verify", p.out(), "--archive", mirrorOf(t, p)}, p.trust()...)...)
 	names, _ := provenance.Rules()
-	// The example asks for no dm-verity; all else is shown.
-	if code != 0 || strings.Count(out, "ok    ") != len(names)-1 || !strings.Contains(out, "?     verity ") || !strings.Contains(out, "ok    time       signed by 20") {
+	// The example asks for no dm-verity and no disks; all else is shown.
+	if code != 0 || strings.Count(out, "ok    ") != len(names)-2 || !strings.Contains(out, "?     verity ") || !strings.Contains(out, "?     disks ") || !strings.Contains(out, "ok    time       signed by 20") {
 		t.Errorf("exit status %d:\n%s", code, out)
 	}
 	// What nobody vouched for is said to be so.
