@@ -223,7 +223,7 @@ func (a *app) bootEach(ctx context.Context, s *stages.Session, toolbox string, b
 	}
 	return a.result(results, func(w io.Writer) error {
 		for _, r := range results {
-			if _, err := fmt.Fprintf(w, "%-4s %-3s  %q after %.0f s (%s)  %s\n", r.Firmware, r.Medium, r.Expected, r.Seconds, r.Accelerator, r.Console); err != nil {
+			if _, err := fmt.Fprintf(w, "%-10s %-3s  %q after %.0f s (%s)  %s\n", r.Firmware, r.Medium, r.Expected, r.Seconds, r.Accelerator, r.Console); err != nil {
 				return err
 			}
 		}
