@@ -27,6 +27,7 @@ const noSource = "net-tools"
 // archive of the test's own, and for casper: the packages are Debian's, but for casper
 // and its installer; the source packages, one for each but one, only have the names.
 func TestOwnArchive(t *testing.T) {
+	t.Parallel()
 	reference := rescue(t)
 	p, err := newProject(filepath.Join(t.TempDir(), "own"), "rescue")
 	if err != nil {

@@ -92,6 +92,7 @@ func (p *project) variant(reference *project, config string, check func(*project
 
 // TestNoFalseAlarms: builds of twenty configs verify as they are.
 func TestNoFalseAlarms(t *testing.T) {
+	t.Parallel()
 	reference := rescue(t)
 	text := string(readAll(t, filepath.Join(reference.dir, "isotrace.yaml")))
 	variants := [][]string{ // pairs of what is replaced

@@ -33,6 +33,7 @@ type bootCase struct {
 // other entries of its menu. One byte changed in GRUB is refused where Secure Boot
 // is on, one in the squashfs is found by the medium's check of itself.
 func TestRescueBoots(t *testing.T) {
+	t.Parallel()
 	p := rescue(t)
 	badGRUB, badSquashfs := copyOfOut(t, p), copyOfOut(t, p)
 	flipBootedGRUB(t, filepath.Join(badGRUB, "rescue.iso"))

@@ -16,6 +16,7 @@ import (
 // TestDisks makes disks beside the ISO of the example, in all formats, has stock tools
 // look at them, boots them, and finds what was changed in one.
 func TestDisks(t *testing.T) {
+	t.Parallel()
 	p := withDisks(t, rescue(t))
 	vhd, raw := readAll(t, p.out("rescue.vhd")), readAll(t, p.out("rescue.img"))
 	if len(vhd)%diskimage.MiB != diskimage.FooterSize || !bytes.Equal(vhd[:len(vhd)-diskimage.FooterSize], raw) {

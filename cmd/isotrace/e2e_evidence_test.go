@@ -113,10 +113,7 @@ func withOwner(t *testing.T, dir string, layout ...string) *project {
 	t.Helper()
 	reference := rescue(t)
 	p := &project{dir: dir}
-	if err := os.CopyFS(p.dir, os.DirFS(reference.dir)); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.RemoveAll(p.out()); err != nil {
+	if err := p.copyOf(reference); err != nil {
 		t.Fatal(err)
 	}
 	for _, args := range [][]string{{"keys", "new", "--role", "owner"}, {"keys", "new", "--role", "rebuilder"}, layout, {"build"}} {

@@ -215,13 +215,8 @@ func place(t *testing.T, root string, reference *project) {
 		t.Fatal(err)
 	}
 	at := filepath.Join(root, "srv", "another", "folder")
-	if err := os.CopyFS(at, os.DirFS(reference.dir)); err != nil {
+	if err := (&project{dir: at}).copyOf(reference); err != nil {
 		t.Fatal(err)
-	}
-	for _, dir := range []string{"out", "keys/other"} {
-		if err := os.RemoveAll(filepath.Join(at, dir)); err != nil {
-			t.Fatal(err)
-		}
 	}
 	if _, err := os.Stat(filepath.Join(at, config.FileName)); err != nil {
 		t.Fatal(err)
@@ -260,6 +255,7 @@ func sameAs(t *testing.T, root string, reference *project) {
 // TestBareRoot builds as root where there is nothing but the binary, the
 // resolver's config and CA certificates: no /proc, no shell, no library.
 func TestBareRoot(t *testing.T) {
+	t.Parallel()
 	reference := rescue(t)
 	root := filepath.Join(e2e.dir, "bare")
 	place(t, root, reference)
@@ -281,6 +277,7 @@ func emptyStore(t *testing.T, store string) {
 // umask, time zone and locale. Where the tests run as root, the user lives on a
 // minimal Debian that the test unpacks, with newuidmap and newgidmap.
 func TestOrdinaryUser(t *testing.T) {
+	t.Parallel()
 	reference := rescue(t)
 	if os.Getuid() != 0 {
 		root := filepath.Join(e2e.dir, "user")
@@ -390,6 +387,7 @@ func unpackDebian(t *testing.T, dir, suiteName string, names ...string) {
 // TestDiskFull builds with a store on small file systems: one that is full when
 // the indexes are there, and one that is full inside a program of a package.
 func TestDiskFull(t *testing.T) {
+	t.Parallel()
 	for _, size := range []string{"48m", "600m", "800m"} {
 		t.Run(size, func(t *testing.T) { diskFull(t, size) })
 	}

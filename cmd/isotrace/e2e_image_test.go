@@ -26,6 +26,7 @@ import (
 // TestFromImage builds examples/from-image on an OCI layout: the minimal system
 // of the other example, with apt sources and the archive's keys added.
 func TestFromImage(t *testing.T) {
+	t.Parallel()
 	rescue(t)
 	p, err := newProject(filepath.Join(t.TempDir(), "from-image"), "from-image")
 	if err != nil {

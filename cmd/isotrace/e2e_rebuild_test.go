@@ -12,6 +12,7 @@ import (
 // TestTwoBuilders lets a layout want two builders of the same image, and a second one
 // build it.
 func TestTwoBuilders(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "two")
 	key := func(role string) string { return filepath.Join(dir, "keys", role) }
 	p := withOwner(t, dir, "layout", "--expires", "2099-12-31", "--threshold", "2", "--functionary", key("builder.pub"), "--functionary", key("rebuilder.pub"))

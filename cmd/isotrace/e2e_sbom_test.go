@@ -340,6 +340,7 @@ echo list of packages ends > /dev/ttyS0
 
 // TestSBOMInGuest compares the SBOM with what dpkg-query says in the booted image.
 func TestSBOMInGuest(t *testing.T) {
+	t.Parallel()
 	p := &project{dir: filepath.Join(t.TempDir(), "rescue")}
 	if err := os.CopyFS(p.dir, os.DirFS(rescue(t).dir)); err != nil {
 		t.Fatal(err)

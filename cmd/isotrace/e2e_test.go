@@ -94,7 +94,7 @@ func newProject(dir, example string) (*project, error) {
 	return p, nil
 }
 
-// copyOf copies another project, but for what it has built.
+// copyOf copies another project, but for what it has built: other tests may be writing there.
 func (p *project) copyOf(other *project) error {
 	entries, err := os.ReadDir(other.dir)
 	if err != nil {
@@ -234,13 +234,11 @@ func stageNames(t *testing.T) []string {
 // TestKilled kills builds that share a store, one in each stage, and then lets
 // one go on to the end.
 func TestKilled(t *testing.T) {
+	t.Parallel()
 	reference := rescue(t)
 	store := filepath.Join(e2e.dir, "killed-store")
 	p := &project{dir: filepath.Join(t.TempDir(), "rescue")}
-	if err := os.CopyFS(p.dir, os.DirFS(reference.dir)); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.RemoveAll(p.out()); err != nil {
+	if err := p.copyOf(reference); err != nil {
 		t.Fatal(err)
 	}
 	seedDownloads(t, store)
@@ -346,15 +344,12 @@ func killIn(t *testing.T, p *project, store, name string) {
 func TestInterrupted(t *testing.T) {
 	reference := rescue(t)
 	p := &project{dir: filepath.Join(t.TempDir(), "rescue")}
-	if err := os.CopyFS(p.dir, os.DirFS(reference.dir)); err != nil {
+	if err := p.copyOf(reference); err != nil {
 		t.Fatal(err)
 	}
 	store := filepath.Join(e2e.dir, "interrupted-store")
 	emptyStore(t, store)
 	seedDownloads(t, store)
-	if err := os.RemoveAll(p.out()); err != nil {
-		t.Fatal(err)
-	}
 	c := p.command("--store", store, "build")
 	stderr, err := c.StderrPipe()
 	if err != nil {

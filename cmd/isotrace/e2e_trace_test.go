@@ -133,6 +133,7 @@ func attribute(dir, store, debs, to string) error {
 // through children, in the background, by renaming and in triggers, and wants
 // each file to be its writer's, in every set, and the record to be the same twice.
 func TestAttribution(t *testing.T) {
+	t.Parallel()
 	p := rescue(t)
 	debs := t.TempDir()
 	want := map[string]string{}
