@@ -30,6 +30,7 @@ func makeSquashfs(t testing.TB) []byte {
 		t.Fatal(err)
 	}
 	dir := fs.Workspace()
+	t.Cleanup(func() { _ = os.RemoveAll(dir) }) // the library leaves it
 	if err := os.Mkdir(filepath.Join(dir, "bin"), 0o755); err != nil {
 		t.Fatal(err)
 	}
