@@ -1,8 +1,11 @@
 package provenance
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -27,6 +30,7 @@ type Tracing struct {
 	// KeyID names the key that signed the sums.
 	KeyID string
 	root  *os.Root
+	sums  map[string]artifact.Digest
 }
 
 // OpenTracing opens the trace of the output folder dir. The key that came with
@@ -67,7 +71,7 @@ func OpenTracing(dir string, key *PublicKey) (_ *Tracing, err error) {
 	if err != nil {
 		return nil, refused(err)
 	}
-	t := &Tracing{KeyID: key.KeyID(), root: root}
+	t := &Tracing{KeyID: key.KeyID(), root: root, sums: sums}
 	for name, d := range sums {
 		if image, ok := strings.CutPrefix(name, "../"); ok && strings.HasSuffix(image, ".iso") && !strings.Contains(image, "/") && (t.Image == "" || len(image) < len(t.Image)) {
 			t.Image, t.ISO = image, d
@@ -79,26 +83,51 @@ func OpenTracing(dir string, key *PublicKey) (_ *Tracing, err error) {
 			t.Disk, t.DiskDigest = name, d
 		}
 	}
-	t.Trace, err = trace.Open(func(name string) (trace.File, error) {
-		name = TraceDir + "/" + name
-		want, ok := sums[name]
-		if !ok {
-			return nil, refused(fmt.Errorf("%s: is not in %s", name, Sums))
-		}
-		f, err := root.Open(name)
-		if err != nil {
-			return nil, err
-		}
-		if have, _, err := artifact.HashReader(f); err != nil || have != want {
-			_ = f.Close() // it was only read
-			return nil, refused(fmt.Errorf("%s: its SHA-256 is %q, %s says %s", name, have, Sums, want))
-		}
-		return f, nil
-	})
+	t.Trace, err = trace.Open(func(name string) (trace.File, error) { return t.open(TraceDir + "/" + name) })
 	if err != nil {
 		return nil, refused(err)
 	}
 	return t, nil
+}
+
+// open opens a file of the evidence, which has to be as the signed sums say.
+func (t *Tracing) open(name string) (*os.File, error) {
+	want, ok := t.sums[name]
+	if !ok {
+		return nil, refused(fmt.Errorf("%s: is not in %s", name, Sums))
+	}
+	f, err := t.root.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	have, _, err := artifact.HashReader(f)
+	if err == nil && have != want {
+		err = fmt.Errorf("%s: its SHA-256 is %q, %s says %s", name, have, Sums, want)
+	}
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		return nil, refused(errors.Join(err, f.Close()))
+	}
+	return f, nil
+}
+
+// The formats of bills of materials, which are the ends of their names, too.
+const (
+	CycloneDX = "cdx"
+	SPDX      = "spdx"
+)
+
+// CopyBill writes the image's bill of materials in a format, byte by byte as it was signed.
+func (t *Tracing) CopyBill(w io.Writer, format string) (err error) {
+	f, err := t.open(path.Join(SbomDir, t.Name+"."+format+".json"))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	_, err = io.Copy(w, f)
+	return err
 }
 
 // Close lets go of the evidence.

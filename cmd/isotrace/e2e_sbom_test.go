@@ -65,6 +65,43 @@ func properties(c *cdx.Component) map[string]string {
 	return all
 }
 
+// TestSBOMCommand: the table has the packages that the medium's list has, the documents are
+// those of the evidence, and one that was changed is not printed.
+func TestSBOMCommand(t *testing.T) {
+	p := rescue(t)
+	table, code := p.run("sbom", p.out())
+	var have, want []string
+	for line := range strings.Lines(table) {
+		if f := strings.Fields(line); len(f) > 1 && f[0] != "PACKAGE" {
+			have = append(have, f[0]+" "+f[1])
+		}
+	}
+	for line := range strings.Lines(string(onMedium(t, p, "casper/filesystem.manifest"))) {
+		f := strings.Fields(line)
+		name, _, _ := strings.Cut(f[0], ":")
+		want = append(want, name+" "+f[1])
+	}
+	slices.Sort(have)
+	slices.Sort(want)
+	if code != 0 || !slices.Equal(have, want) {
+		t.Errorf("exit status %d, %d packages, the medium has %d:\n%s", code, len(have), len(want), table)
+	}
+	for format, end := range map[string]string{"cyclonedx": "cdx", "spdx": "spdx"} {
+		if out, code := p.run("sbom", p.out(), "--format", format); code != 0 || out != string(readAll(t, p.out("evidence", "sbom", "rescue."+end+".json"))) {
+			t.Errorf("%s: exit status %d, %d bytes", format, code, len(out))
+		}
+	}
+	bad := &project{dir: t.TempDir()}
+	if err := os.CopyFS(bad.out("evidence"), os.DirFS(p.out("evidence"))); err != nil {
+		t.Fatal(err)
+	}
+	file := bad.out("evidence", "sbom", "rescue.cdx.json")
+	replace(t, file, bytes.Replace(readAll(t, file), []byte("sudo"), []byte("pseu"), 1))
+	if out, code := bad.run("sbom", bad.out(), "--format", "cyclonedx"); code != 3 || !strings.Contains(out, "sbom/rescue.cdx.json: its SHA-256 is") || strings.Contains(out, "bomFormat") {
+		t.Errorf("changed: exit status %d\n%.500s", code, out)
+	}
+}
+
 // TestSBOMPackages compares the documents' packages with the list on the medium,
 // with the lock and with the trace.
 func TestSBOMPackages(t *testing.T) {
