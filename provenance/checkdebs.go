@@ -86,7 +86,7 @@ func (v *verification) checkDebs(ctx context.Context) (_ string, _ []Problem, er
 // debHolds checks a .deb's digest and, of the paths, that it holds each as the tree
 // has it.
 func (v *verification) debHolds(p lockfile.Package, tree *roottree.Manifest, paths map[string]bool) []Problem {
-	file, err := v.findDeb(p)
+	file, err := FindDeb(v.opts.Archive, p)
 	if err != nil {
 		return []Problem{problemOf(p.Path, err)}
 	}
@@ -139,22 +139,22 @@ func described(e *roottree.Entry) string {
 	return fmt.Sprintf("%s %o %d %d %q %d %s %q", e.Type, e.Mode, e.UID, e.GID, e.Target, e.Size, e.SHA256, e.Xattrs)
 }
 
-// findDeb looks for a .deb in the copy of the archives: below the archive's name, as
+// FindDeb looks for a .deb in a copy of the archives: below the archive's name, as
 // a mirror has it, or by its own name.
-func (v *verification) findDeb(p lockfile.Package) (string, error) {
+func FindDeb(archive string, p lockfile.Package) (string, error) {
 	repository, _, _ := strings.Cut(p.Archive, "/")
 	for _, name := range []string{path.Join(repository, p.Path), p.Path, path.Base(p.Path)} {
 		if !filepath.IsLocal(filepath.FromSlash(name)) {
 			continue
 		}
-		file := filepath.Join(v.opts.Archive, filepath.FromSlash(name))
+		file := filepath.Join(archive, filepath.FromSlash(name))
 		if st, err := os.Stat(file); err == nil && st.Mode().IsRegular() {
 			return file, nil
 		} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return "", err
 		}
 	}
-	return "", fmt.Errorf("is not in %s", v.opts.Archive)
+	return "", fmt.Errorf("is not in %s: %w", archive, fs.ErrNotExist)
 }
 
 func (v *verification) debsState() State {

@@ -94,11 +94,15 @@ func (s *Store) Root() string { return s.root }
 
 // Path returns where the content of d stands, or would stand. What is no digest
 // has a place where nothing ever is.
-func (s *Store) Path(d Digest) string {
+func (s *Store) Path(d Digest) string { return PathIn(s.root, d) }
+
+// PathIn is Path of a store that is not open, for those who only read and verify what
+// they take.
+func PathIn(root string, d Digest) string {
 	if d.Validate() != nil {
-		return filepath.Join(s.root, "files", "invalid")
+		return filepath.Join(root, "files", "invalid")
 	}
-	return filepath.Join(s.root, "files", string(d[:2]), string(d))
+	return filepath.Join(root, "files", string(d[:2]), string(d))
 }
 
 // Has tells whether content of that name is there, unverified.
