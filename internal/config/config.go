@@ -74,6 +74,9 @@ type Config struct {
 	// docs/formats/requirements.md. An identifier that it does not list is then
 	// an error, and one that no entry names is reported.
 	RequirementsFile string `yaml:"requirements-file,omitempty" json:"requirements-file,omitempty"`
+	// Problems are reports of problems that are known of the image: isotrace report lists
+	// them. They change nothing in it.
+	Problems []Problem `yaml:"problems,omitempty" json:"problems,omitempty"`
 	// Unexplained are files of the image that may stay of unknown origin, each
 	// with the reason; any other ends the build.
 	Unexplained []Accepted `yaml:"unexplained,omitempty" json:"unexplained,omitempty"`
@@ -189,6 +192,16 @@ type User struct {
 	SSHKeys      []string `yaml:"ssh-keys,omitempty" json:"ssh-keys,omitempty"`
 	// Requirements are identifiers of the project's own.
 	Requirements []string `yaml:"requirements,omitempty" json:"requirements,omitempty"`
+}
+
+// Problem is a report of a problem, as its tracker has it.
+type Problem struct {
+	// ID of the report.
+	ID string `yaml:"id" json:"id"`
+	// Packages that it is about, by name; the whole image where they are left out.
+	Packages []string `yaml:"packages,omitempty" json:"packages,omitempty"`
+	// Text says in a line what it is.
+	Text string `yaml:"text,omitempty" json:"text,omitempty"`
 }
 
 // Accepted is a file that nothing explains and the project accepts.

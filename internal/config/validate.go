@@ -88,6 +88,12 @@ func (f *file) validate(c *Config) error {
 			rule{at("unexplained", i) + ".path", err == nil && path.IsAbs(u.Path), "such as /var/lib/x/*", fmt.Sprintf("%q is no pattern of an absolute path", u.Path)},
 			rule{at("unexplained", i) + ".reason", strings.TrimSpace(u.Reason) != "", "say why the file may be there though nobody is known to have made it", "is missing"})
 	}
+	for i, r := range c.Problems {
+		rules = append(rules,
+			rule{at("problems", i) + ".id", idForm(r.ID), "such as PR-12", fmt.Sprintf("%q is no identifier", r.ID)},
+			rule{at("problems", i) + ".id", !slices.ContainsFunc(c.Problems[:i], func(o Problem) bool { return o.ID == r.ID }), "name each once", fmt.Sprintf("%s stands there twice", r.ID)},
+			rule{at("problems", i) + ".text", len(r.Text) <= 500 && !strings.ContainsAny(r.Text, "\n\r\t\x00"), "say it in a line", "want one line of at most 500 bytes"})
+	}
 	names, _ := sanitise.Passes()
 	for i, k := range c.Sanitise.Keep {
 		rules = append(rules, rule{at("sanitise.keep", i), slices.Contains(names, k), "passes: " + strings.Join(names, ", "), fmt.Sprintf("there is no pass %q", k)})
