@@ -14,6 +14,8 @@ type Compared struct {
 	Products int    `json:"products"`
 	// Differs says what is not the same; "" where all is.
 	Differs string `json:"differs,omitempty"`
+	// Detail says of what differs what is in it, as far as the evidence of both tells.
+	Detail []string `json:"detail,omitempty"`
 }
 
 // Rebuilt is a build and how it compares with the one that it repeats.
@@ -51,7 +53,11 @@ func (s *Session) Rebuild(ctx context.Context, of, out string, theirs provenance
 			return nil, err
 		}
 		r.links[step.Name] = link
-		r.Stages = append(r.Stages, compare(before[step.Name], again))
+		c := compare(before[step.Name], again)
+		if c.Differs != "" {
+			c.Detail = provenance.Explain(of, out, before[step.Name], again)
+		}
+		r.Stages = append(r.Stages, c)
 	}
 	return r, nil
 }

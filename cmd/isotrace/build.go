@@ -41,7 +41,7 @@ place of what was there.`,
 func (a *app) build(ctx context.Context, out, key string) error {
 	var b *stages.Built
 	var by string
-	err := a.making(ctx, out, "builder", key, func(s *stages.Session, out string, signer *provenance.Signer) (err error) {
+	err := a.making(ctx, out, "builder", key, (*stages.Project).CheckLayout, func(s *stages.Session, out string, signer *provenance.Signer) (err error) {
 		by = signer.Public().KeyID()
 		b, err = a.lockAndBuild(ctx, s, out, signer)
 		return err
@@ -61,8 +61,9 @@ func (a *app) build(ctx context.Context, out, key string) error {
 	})
 }
 
-// making opens all that a build into the folder out needs, and closes it.
-func (a *app) making(ctx context.Context, out, role, key string, do func(s *stages.Session, out string, signer *provenance.Signer) error) (err error) {
+// making opens all that a build into the folder out needs, and closes it; fit refuses a key
+// that may not build the project.
+func (a *app) making(ctx context.Context, out, role, key string, fit func(*stages.Project, *provenance.PublicKey) error, do func(s *stages.Session, out string, signer *provenance.Signer) error) (err error) {
 	p, err := stages.OpenProject(a.dir)
 	if err != nil {
 		return err
@@ -76,7 +77,7 @@ func (a *app) making(ctx context.Context, out, role, key string, do func(s *stag
 	if err != nil {
 		return err
 	}
-	if err := p.CheckLayout(signer.Public()); err != nil {
+	if err := fit(p, signer.Public()); err != nil {
 		return err
 	}
 	s, err := a.session(p)

@@ -22,7 +22,7 @@ type rebuildFlags struct {
 func (a *app) rebuildCommand() *cobra.Command {
 	var f rebuildFlags
 	c := &cobra.Command{
-		Use:   "rebuild DIR",
+		Use:   "rebuild DIR|ARCHIVE",
 		Short: "Build again what somebody else built, and compare every stage",
 		Long: `Builds the project again, into a folder of its own, and compares what each stage took
 and gave with the links in the evidence in DIR. The first stage that differs says where
@@ -34,10 +34,15 @@ stage anew even where the builder's results are at hand. Whoever means to be
 independent has a store, and a machine, of his own.
 
 With --sign the rebuilder's links go into the evidence in DIR, beside the builder's: a
-layout with --threshold 2 wants both. The image is released after that.`,
+layout with --threshold 2 wants both. The image is released after that.
+
+From an archive that isotrace archive has written it needs neither the project nor a
+network: the archive is checked and taken apart into the folder of -o, with what it says
+in project, its image and evidence in out, and the new build in rebuilt.`,
 		Example: `  isotrace keys new --role rebuilder
   isotrace layout --expires 2027-12-31 --functionary keys/builder.pub --functionary keys/rebuilder.pub --threshold 2
-  isotrace rebuild out --sign`,
+  isotrace rebuild out --sign
+  isotrace rebuild rescue.tar -o /tmp/again    # offline, from an archive`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			return inside(func() error { return a.rebuild(c.Context(), args[0], f) })
@@ -60,8 +65,25 @@ func (a *app) rebuild(ctx context.Context, of string, f rebuildFlags) error {
 			return err
 		}
 	}
+	fromArchive := isArchive(of)
+	if fromArchive {
+		var err error
+		if of, err = a.recover(ctx, of, &f); err != nil {
+			return err
+		}
+	}
+	fit := func(p *stages.Project, key *provenance.PublicKey) error {
+		err := p.CheckLayout(key)
+		if err != nil && !f.sign { // it is a layout of what the builder may do
+			p.LayoutText, err = nil, nil
+		}
+		return err
+	}
 	var r *stages.Rebuilt
-	err := a.making(ctx, f.out, "rebuilder", f.key, func(s *stages.Session, out string, signer *provenance.Signer) (err error) {
+	err := a.making(ctx, f.out, "rebuilder", f.key, fit, func(s *stages.Session, out string, signer *provenance.Signer) (err error) {
+		if fromArchive {
+			s.Mirrors = stages.Mirrors{}
+		}
 		if same, err := sameFolder(of, out); err != nil {
 			return err
 		} else if same {
@@ -97,6 +119,11 @@ func writeRebuilt(w io.Writer, r *stages.Rebuilt, of string, signed bool) error 
 		}
 		if _, err := fmt.Fprintf(w, "%-5s %-10s %s\n", word, c.Stage, printable(what)); err != nil {
 			return err
+		}
+		for _, line := range c.Detail {
+			if _, err := fmt.Fprintf(w, "      %-10s %s\n", "", printable(line)); err != nil {
+				return err
+			}
 		}
 	}
 	_, err := fmt.Fprintf(w, "%s  sha256:%s\n", r.ISO, r.Digest)

@@ -78,7 +78,7 @@ func TestWrite(t *testing.T) {
 		t.Fatalf("%+v, %v", a, err)
 	}
 	seen := map[string]string{}
-	err = a.Each(t.Context(), func(files []File, content io.Reader) error {
+	err = a.Each(t.Context(), func(files []File, content io.ReadSeeker) error {
 		text, err := io.ReadAll(content)
 		for _, f := range files {
 			seen[f.Title] = string(text)
@@ -252,7 +252,7 @@ func FuzzRead(f *testing.F) {
 		}
 		// What is whole is what Write writes of it.
 		content := map[artifact.Digest][]byte{}
-		if err := a.Each(t.Context(), func(files []File, r io.Reader) error {
+		if err := a.Each(t.Context(), func(files []File, r io.ReadSeeker) error {
 			text, err := io.ReadAll(r)
 			content[files[0].Digest] = text
 			return err

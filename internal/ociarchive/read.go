@@ -167,7 +167,7 @@ func (a *Archive) zero(at, n int64) (bool, error) {
 
 // Each gives every content once, with the files that have it, in the order in which the
 // archive has them. Whether what visit reads has the digest is for visit to find out.
-func (a *Archive) Each(ctx context.Context, visit func(files []File, content io.Reader) error) error {
+func (a *Archive) Each(ctx context.Context, visit func(files []File, content io.ReadSeeker) error) error {
 	files := map[artifact.Digest][]File{}
 	for _, f := range a.Files {
 		files[f.Digest] = append(files[f.Digest], f)
