@@ -72,6 +72,19 @@ func helper(mode string, args []string) error {
 			}
 		}
 		return unix.Exec(args[2], args[2:], os.Environ())
+	case "offline": // ARGV…: without a network
+		inside, code, err := sandbox.Enter()
+		if err != nil {
+			return err
+		}
+		if !inside {
+			os.Exit(code)
+		}
+		runtime.LockOSThread() // the namespace is the thread's, which goes on as the program
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			return err
+		}
+		return unix.Exec(args[0], args, os.Environ())
 	case "attribute": // PROJECT STORE DEBS CHANGES
 		return ended(attribute(args[0], args[1], args[2], args[3]))
 	case "plant": // PROJECT STORE

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,7 +12,7 @@ import (
 )
 
 // TestTwoBuilders lets a layout want two builders of the same image, and a second one
-// build it.
+// build it: from an archive, with a store of his own and without a network.
 func TestTwoBuilders(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "two")
@@ -28,7 +30,11 @@ func TestTwoBuilders(t *testing.T) {
 	expect(0, "", "keys", "new", "--role", "release")
 	expect(3, lonely, "release", p.out())
 	expect(2, "would be built over what it is compared with", "rebuild", p.out(), "-o", "out")
-	expect(0, "links added to ", "rebuild", p.out(), "--sign", "--builder-key", key("builder.pub"))
+	expect(0, "the manifest that names them", "archive", p.out(), "-o", filepath.Join(dir, "kept.tar"))
+	links := fromArchive(t, p, key("builder.pub"))
+	if err := os.CopyFS(p.out("evidence", "links"), os.DirFS(links)); err != nil {
+		t.Fatal(err)
+	}
 	expect(0, "links are of other functionaries", owned...)
 	_, verify := inTotoVerify(t, p)
 	if out, err := verify("owner"); err != nil {
@@ -52,4 +58,52 @@ func TestTwoBuilders(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect(3, lonely, owned...)
+}
+
+// fromArchive rebuilds from the archive kept.tar, and returns the folder with the links
+// that the second builder left, without those of the first.
+func fromArchive(t *testing.T, p *project, builder string) (links string) {
+	t.Helper()
+	kept, again := filepath.Join(p.dir, "kept.tar"), filepath.Join(p.dir, "again")
+	b := readAll(t, kept)
+	if bytes.Contains(b, []byte("PRIVATE KEY-----\n")) {
+		t.Error("the archive holds a private key")
+	}
+	at := bytes.Index(b, []byte("!<arch>\n")) // the beginning of a .deb
+	b[at+100] ^= 1
+	bad := filepath.Join(p.dir, "bad.tar")
+	if err := os.WriteFile(bad, b, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"archive", "check", bad}, {"rebuild", bad, "-o", again}} {
+		if out, code := p.run(args...); code != 3 || !strings.Contains(out, ".deb: its SHA-256 is ") {
+			t.Errorf("%v: exit status %d\n%s", args, code, out)
+		}
+	}
+	if err := os.Remove(bad); err != nil {
+		t.Fatal(err)
+	}
+	store := filepath.Join(e2e.dir, "archive-store")
+	emptyStore(t, store)
+	c := namespaced("offline", e2e.binary, "-C", p.dir, "--store", store, "--progress", "plain", "rebuild", kept, "-o", again, "--sign", "--builder-key", builder)
+	c.Env = append(os.Environ(), "COSIGN_PASSWORD="+testPassword)
+	out, err := c.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "links added to ") {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if have, want := digestOf(t, filepath.Join(again, "rebuilt", "rescue.iso")), digestOf(t, p.iso()); have != want {
+		t.Errorf("the ISO from the archive is %s, want %s", have, want)
+	}
+	links = filepath.Join(again, "out", "evidence", "links")
+	mine, err := filepath.Glob(p.out("evidence", "links", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range mine {
+		err = errors.Join(err, os.Remove(filepath.Join(links, filepath.Base(f))))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return links
 }
