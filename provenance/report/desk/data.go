@@ -163,7 +163,10 @@ func (h *head) compress() ([]byte, error) {
 			return nil, err
 		}
 	}
-	return b.Bytes(), z.Close()
+	if err := z.Close(); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
 }
 
 func judged(r provenance.Result) verdict {

@@ -182,11 +182,8 @@ function unfold(bytes: Uint8Array, count: number): string {
       out = more;
     }
     const at = to;
-    out.copyWithin(to, before, before + same);
-    to += same;
-    out.set(bytes.subarray(i, i + rest), to);
-    to += rest;
-    i += rest;
+    for (let k = before; k < before + same; k++) out[to++] = out[k]; // calls for so few bytes take longer
+    for (const end = i + rest; i < end; ) out[to++] = bytes[i++];
     out[to++] = 10;
     before = at;
   }
@@ -220,6 +217,27 @@ function bytesOf(base64: string): Uint8Array<ArrayBuffer> {
   return bytes;
 }
 
+async function unpack(packed: Uint8Array<ArrayBuffer>): Promise<Uint8Array> {
+  const gunzip = new DecompressionStream("gzip");
+  const writer = gunzip.writable.getWriter();
+  const written = writer.write(packed).then(() => writer.close());
+  const pieces: Uint8Array[] = [];
+  let size = 0;
+  const reader = gunzip.readable.getReader();
+  for (let r = await reader.read(); !r.done; r = await reader.read()) {
+    pieces.push(r.value);
+    size += r.value.length;
+  }
+  await written;
+  const all = new Uint8Array(size);
+  let at = 0;
+  for (const p of pieces) {
+    all.set(p, at);
+    at += p.length;
+  }
+  return all;
+}
+
 export let D: Head;
 export let F: Files;
 /** What leads the other way: who needs a package, which files it has. */
@@ -227,8 +245,7 @@ export let needed: number[][];
 export let requirementServed: Map<string, number[]>;
 
 export async function load(base64: string) {
-  const packed = new Blob([bytesOf(base64)]).stream().pipeThrough(new DecompressionStream("gzip"));
-  const all = new Uint8Array(await new Response(packed).arrayBuffer());
+  const all = await unpack(bytesOf(base64));
   const length = new DataView(all.buffer).getUint32(0, true);
   D = JSON.parse(new TextDecoder().decode(all.subarray(4, 4 + length)));
   F = new Files(D, all.subarray(4 + length));

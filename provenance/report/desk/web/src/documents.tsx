@@ -166,7 +166,7 @@ export function Print() {
       <section class="chapter" id="p-verdict"><h2>Verdict</h2><Checks /></section>
       <section id="p-limits"><h2>What this does not show</h2><Limits /></section>
       <section class="chapter" id="p-origins"><h2>Where the files come from</h2><Shares /><h3>Parts and sizes</h3><Parts /></section>
-      <section class="chapter" id="p-pipeline"><h2>Pipeline</h2><Drawing nodes={graph.nodes} edges={graph.edges} across width={172} height={60} about="Stages of the build" /></section>
+      <section class="chapter" id="p-pipeline"><h2>Pipeline</h2><Drawing nodes={graph.nodes} edges={graph.edges} across width={122} height={46} about="Stages of the build" /></section>
       {docs.map((d) => (
         <section class="chapter" id={"p-" + d.id}>
           <h2>{d.title}</h2>

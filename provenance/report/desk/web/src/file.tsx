@@ -46,7 +46,7 @@ export function File({ i }: { i: number }) {
       <header class="title">
         <p class="kicker">{type === "file" ? "File" : type === "dir" ? "Folder" : type} of the {partWords[part.name]}</p>
         <h1 tabIndex={-1} class="long"><Crumbs i={i} /></h1>
-        <p class="lead"><Origin kind={kind} /> {originWords[kind]}</p>
+        <p class="lead"><b><Origin kind={kind} /></b> &ensp;{originWords[kind]}</p>
       </header>
       <Facts
         rows={[

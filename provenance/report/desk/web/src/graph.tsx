@@ -13,7 +13,7 @@ export function Drawing({ nodes, edges, across, about, width = 236, height = 62 
   const [ref, room] = useWidth<HTMLDivElement>();
   const drawn = useMemo(() => {
     const g = new Graph();
-    g.setGraph({ rankdir: across ? "LR" : "TB", nodesep: across ? 12 : 26, ranksep: across ? 44 : 34, edgesep: 10, marginx: 4, marginy: 4 });
+    g.setGraph({ rankdir: across ? "LR" : "TB", nodesep: across ? 12 : 26, ranksep: 34, edgesep: 10, marginx: 4, marginy: 4 });
     g.setDefaultEdgeLabel(() => ({}));
     for (const n of nodes) g.setNode(n.id, { width, height });
     for (const e of edges) g.setEdge(e.from, e.to, e.says ? { width: e.says.length * 6.2 + 8, height: 16, labelpos: "c" } : {});

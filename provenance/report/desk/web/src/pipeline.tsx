@@ -21,7 +21,7 @@ export function stageGraph(here?: string): { nodes: Node[]; edges: Edge[] } {
   const reaches = (from: string, to: string, seen = new Set<string>()): boolean => (direct.get(from) ?? []).some((b) => b === to || (!seen.has(b) && (seen.add(b), reaches(b, to, seen))));
   for (const [stage, l] of first) {
     const signers = new Set(D.links.filter((x) => x.stage === stage).map((x) => x.signer));
-    nodes.push({ id: stage, kicker: `${l.materials.length} in, ${l.products.length} out`, title: stage, sub: "signed by " + [...signers].map((s) => s.slice(0, 8)).join(", "), href: to("pipeline", stage), tone: stage === here ? "stage" : undefined });
+    nodes.push({ id: stage, kicker: `${l.materials.length} in, ${l.products.length} out`, title: stage, sub: signers.size > 1 ? `${signers.size} signers` : undefined, href: to("pipeline", stage), tone: stage === here ? "stage" : undefined });
     const list = direct.get(stage)!;
     for (const b of list) if (!list.some((other) => other !== b && reaches(other, b)) || !!here && (stage === here || b === here)) edges.push({ from: b, to: stage, faint: !!here && stage !== here && b !== here });
   }
@@ -40,7 +40,7 @@ export function Pipeline({ stage }: { stage?: string }) {
       {links.map((l) => <StageLink l={l} />)}
       {stage && !links.length && <p class="none">No link of this stage holds.</p>}
       {stage && <h2>Its place</h2>}
-      <Drawing nodes={graph.nodes} edges={graph.edges} across width={172} height={60} about="Stages of the build; the table below says the same" />
+      <Drawing nodes={graph.nodes} edges={graph.edges} across width={122} height={46} about="Stages of the build; the table below says the same" />
       {!stage && (
         <Table
           caption="Stages"

@@ -10,8 +10,11 @@ export type Hit =
 
 export type Found = { hits: Hit[]; files: number; more: boolean };
 
-const MOST_FILES = 60; // shown
-const MOST_SEEN = 20_000; // looked at, for those that are shown to be the best
+const MOST_FILES = 40; // shown
+const MOST_KEPT = 3_000; // among which the best are chosen
+const MOST_SEEN = 10_000; // that have one of the words
+
+let names: string[][] | undefined; // of packages, without capitals
 
 /** Everything that has all words of a question in its name, the best first. */
 export function search(question: string): Found {
@@ -20,13 +23,13 @@ export function search(question: string): Found {
   const has = (s: string) => words.every((w) => s.includes(w));
   const hits: Hit[] = [];
   for (const r of D.requirements) if (has((r.id + " " + (r.title ?? "")).toLowerCase())) hits.push({ kind: "requirement", id: r.id });
+  names ??= D.packages.map((p) => [p.name, p.id + " " + p.source].map((s) => s.toLowerCase()));
   const pkgs: [number, number][] = [];
-  D.packages.forEach((p, i) => {
-    const name = p.name.toLowerCase();
-    if (has(p.id.toLowerCase()) || has(p.source.toLowerCase())) pkgs.push([name === words[0] ? 0 : name.startsWith(words[0]) ? 1 : 2, i]);
+  names.forEach(([name, all], i) => {
+    if (has(all)) pkgs.push([name === words[0] ? 0 : name.startsWith(words[0]) ? 1 : 2, i]);
   });
   pkgs.sort((a, b) => a[0] - b[0] || a[1] - b[1]);
-  for (const [, pkg] of pkgs.slice(0, 20)) hits.push({ kind: "package", pkg });
+  for (const [, pkg] of pkgs.slice(0, 8)) hits.push({ kind: "package", pkg });
   for (const stage of new Set(D.links.map((l) => l.stage))) if (has(stage)) hits.push({ kind: "stage", stage });
   for (const d of D.documents ?? []) if (has((d.id + " " + d.title).toLowerCase())) hits.push({ kind: "document", doc: d.id, title: d.title });
   if (words.length === 1 && /^[0-9a-f]{4,64}$/.test(words[0])) hits.push(...hashes(words[0]));
@@ -35,52 +38,56 @@ export function search(question: string): Found {
   return { hits, files: count, more };
 }
 
-/** Files whose path has all words; those that have one in their own name first. */
+/** Files whose path has all words; those that have one as their own name first. */
 function files(words: string[]) {
   const text = F.lower;
   const at = F.lowerAt;
-  const [rare, ...others] = [...words].map((w) => w.replace(/^\/+/, (s) => (s ? "/" : ""))).sort((a, b) => b.length - a.length);
-  const best: [number, number][] = [];
-  let count = 0;
-  let more = false;
+  const [rare, ...others] = words.map((w) => w.replace(/^\/+/, "/")).sort((a, b) => b.length - a.length);
   // A path has no slash at its beginning; a question may.
-  const needle = rare.startsWith("/") ? rare.slice(1) : rare;
   const whole = rare.startsWith("/");
-  for (let place = needle ? text.indexOf(needle, 1) : -1; place >= 0; ) {
-    const i = lineOf(at, place);
+  const needle = whole ? rare.slice(1) : rare;
+  const best = new Map<number, number>(); // by file: the less the better
+  let count = 0;
+  let seen = 0;
+  let more = false;
+  const take = (i: number, place: number) => {
     const end = at[i + 1] - 1;
+    if (others.length) {
+      const line = "/" + text.slice(at[i], end);
+      if (!others.every((w) => line.includes(w))) return;
+    }
+    count++;
+    if (best.size >= MOST_KEPT) return;
+    const name = Math.max(at[i], text.lastIndexOf("/", end - 1) + 1);
+    const exact = place + needle.length === end && (place === name || whole);
+    best.set(i, (exact ? 0 : place === name ? 1 : place > name ? 2 : 3) * 4096 + Math.min(4095, end - at[i]));
+  };
+  // Names that are the word, wherever they stand among the others.
+  if (needle) for (let place = text.indexOf("/" + needle + "\n"), n = 0; place >= 0 && n < MOST_FILES; place = text.indexOf("/" + needle + "\n", place + 1), n++) take(lineOf(at, place + 1), place + 1);
+  let line = 0;
+  for (let place = needle ? text.indexOf(needle, 1) : -1; place >= 0; ) {
+    if (at[line + 1] <= place) line = at[line + 2] > place ? line + 1 : lineOf(at, place);
     const before = text.charCodeAt(place - 1);
     if (whole && before !== 10 && before !== 47) {
       place = text.indexOf(needle, place + 1);
       continue;
     }
-    let all = true;
-    if (others.length) {
-      const line = "/" + text.slice(at[i], end);
-      all = others.every((w) => line.includes(w));
+    if (++seen > MOST_SEEN) {
+      more = true;
+      break;
     }
-    if (all) {
-      count++;
-      const slash = text.lastIndexOf("/", end - 1);
-      const name = Math.max(at[i], slash + 1);
-      const exact = place === name && place + needle.length === end;
-      best.push([(exact ? 0 : place === name ? 1 : place > name ? 2 : 3) * 4096 + Math.min(4095, end - at[i]), i]);
-      if (best.length > MOST_SEEN) {
-        more = true;
-        break;
-      }
-    }
-    place = text.indexOf(needle, end);
+    if (!best.has(line)) take(line, place);
+    place = text.indexOf(needle, at[line + 1] - 1);
   }
-  best.sort((a, b) => a[0] - b[0] || a[1] - b[1]);
-  return { list: best.slice(0, MOST_FILES).map((b) => b[1]), count, more };
+  const list = [...best].sort((a, b) => a[1] - b[1] || a[0] - b[0]);
+  return { list: list.slice(0, MOST_FILES).map((b) => b[0]), count, more };
 }
 
 /** Digests that begin with these digits. */
 function hashes(start: string): Hit[] {
   const found = new Map<string, string>();
   const add = (sha: string | undefined, where: string) => {
-    if (sha?.startsWith(start) && !found.has(sha) && found.size < 40) found.set(sha, where);
+    if (sha?.startsWith(start) && !found.has(sha) && found.size < 12) found.set(sha, where);
   };
   add(D.sha256, D.image);
   for (const s of D.suites) {
@@ -92,9 +99,10 @@ function hashes(start: string): Hit[] {
   for (const d of D.documents ?? []) for (const c of d.cites ?? []) add(c.sha256, c.path);
   const first = parseInt(start.slice(0, 2), 16);
   const second = parseInt(start.slice(2, 4), 16);
-  for (let i = 0; i < F.count; i++) {
-    const at = F.hashAt[i];
-    if (at >= 0 && F.hash[at] === first && F.hash[at + 1] === second) add(F.sha256(i), F.path(i));
+  const { hash, hashAt, count } = F;
+  for (let i = 0; i < count; i++) {
+    const at = hashAt[i];
+    if (at >= 0 && hash[at] === first && hash[at + 1] === second) add(F.sha256(i), F.path(i));
   }
   for (const key of keys()) add(key.id, key.what);
   return [...found].map(([sha256, where]) => ({ kind: "hash", sha256, where }));

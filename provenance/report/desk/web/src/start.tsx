@@ -4,7 +4,7 @@ import { bytes, count, Facts, Hash, Origin, originWords, partWords, share, Table
 export const stateWords: Record<Check["state"], string> = { valid: "holds", invalid: "does not hold", expired: "held when signed", "cannot-tell": "cannot be told" };
 
 export function State({ state }: { state: Check["state"] }) {
-  return <span class={"state s-" + state}><i aria-hidden="true">{{ valid: "✓", invalid: "✕", expired: "⌛︎", "cannot-tell": "?" }[state]}</i>{stateWords[state]}</span>;
+  return <span class={"state s-" + state}><i aria-hidden="true">{{ valid: "✓", invalid: "✕", expired: "–", "cannot-tell": "?" }[state]}</i>{stateWords[state]}</span>;
 }
 
 const of = (state: Check["state"]) => D.verdict.checks.filter((c) => c.state === state);

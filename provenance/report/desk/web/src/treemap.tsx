@@ -45,10 +45,14 @@ const strongest = (b: Box) => D.kinds[b.kinds.indexOf(Math.max(...b.kinds))];
 
 type Shown = { box: Box | null; name: string; size: number; children?: Shown[] };
 
-/** The largest boxes inside; the rest as one that cannot be opened. */
-function largest(b: Box, most: number): Shown[] {
+/** The largest boxes inside, as deep as there is room; the rest as one that cannot be opened. */
+function largest(b: Box, room: number, depth: number): Shown[] {
+  const most = Math.max(4, Math.min(160, room / 500));
   const all = [...b.inside.values()].sort((x, y) => y.size - x.size || (x.name < y.name ? -1 : 1));
-  const list: Shown[] = all.slice(0, most).map((x) => ({ box: x, name: x.name, size: x.size }));
+  const list: Shown[] = all.slice(0, most).map((x) => {
+    const own = (room * x.size) / b.size;
+    return { box: x, name: x.name, size: x.size, children: x.inside.size && own > 6000 && depth < 6 ? largest(x, own, depth + 1) : undefined };
+  });
   const rest = all.slice(most);
   if (rest.length) list.push({ box: null, name: `${whole.format(rest.length)} smaller`, size: rest.reduce((n, x) => n + x.size, 0) });
   return list;
@@ -72,11 +76,10 @@ export function Treemap({ mode = "folder", part = "root", names }: { mode?: stri
   const up = trail.slice(1).map((b) => b.name);
   const tiles = useMemo(() => {
     if (!width) return [];
-    const top = largest(here, 160);
-    for (const s of top) if (s.box && s.box.inside.size) s.children = largest(s.box, 60);
-    const h = hierarchy<Shown>({ box: here, name: "", size: here.size, children: top }, (s) => s.children).sum((s) => (s.children ? 0 : s.size)).sort((a, b) => b.value! - a.value!);
-    const laid = treemap<Shown>().tile(treemapSquarify).size([width, height]).round(true).paddingInner(1).paddingOuter((n) => (n.depth === 1 && n.x1 - n.x0 > 24 ? 2 : 0)).paddingTop((n) => (n.depth === 1 && n.children && n.x1 - n.x0 > 56 ? 20 : 0))(h);
-    return laid.descendants().filter((n) => n.depth > 0 && n.x1 - n.x0 > 1 && n.y1 - n.y0 > 1 && !(n.depth === 1 && n.children && n.y1 - n.y0 < 3));
+    const h = hierarchy<Shown>({ box: here, name: "", size: here.size, children: largest(here, width * height, 1) }, (s) => s.children).sum((s) => (s.children ? 0 : s.size)).sort((a, b) => b.value! - a.value!);
+    const wide = (n: HierarchyRectangularNode<Shown>) => n.depth > 0 && !!n.children && n.x1 - n.x0 > 40 && n.y1 - n.y0 > 34;
+    const laid = treemap<Shown>().tile(treemapSquarify).size([width, height]).round(true).paddingInner(1).paddingOuter((n) => (wide(n) ? 2 : 0)).paddingTop((n) => (wide(n) ? 18 : 0))(h);
+    return laid.descendants().filter((n) => n.depth > 0 && n.x1 - n.x0 > 1 && n.y1 - n.y0 > 1);
   }, [here, width, height]);
   useEffect(() => {
     const back = (e: KeyboardEvent) => {
@@ -131,11 +134,11 @@ function Tile({ n, href, all }: { n: HierarchyRectangularNode<Shown>; href?: str
   const w = n.x1 - n.x0;
   const h = n.y1 - n.y0;
   const group = !!n.children;
-  const look = `tile ${group ? "group" : "leaf"} ${b ? "o-" + strongest(b) : "o-rest"}`;
+  const look = `tile ${group ? "group d" + n.depth : "leaf"} ${b ? "o-" + strongest(b) : "o-rest"}`;
   const style = { left: `${n.x0}px`, top: `${n.y0}px`, width: `${w}px`, height: `${h}px` };
   const label = w > 34 && h > 15 && <bdi>{name}</bdi>;
   const more = w > 64 && h > 34 && !group && <small>{bytes(size)}</small>;
-  const title = `${name}: ${bytes(size)}, ${share(size, all)}${b ? ", mostly " + strongest(b) : ""}`;
+  const title = `${name} ${bytes(size)}, ${share(size, all)}${b ? ", mostly " + strongest(b) : ""}`;
   return href ? (
     <a class={look} style={style} href={href} title={title} aria-label={title} tabIndex={n.depth === 1 ? 0 : -1}>{label}{more}</a>
   ) : (
