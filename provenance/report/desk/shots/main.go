@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/chromedp/cdproto/cdp"
@@ -41,7 +42,7 @@ var shots = []shot{
 }
 
 func main() {
-	from := flag.String("page", "", "the desk's HTML file")
+	from := flag.String("page", "", "the desk: a file, or its address")
 	to := flag.String("out", "docs/images", "folder for the pictures")
 	view := flag.String("view", "", "one view alone, such as #/pipeline")
 	scheme := flag.String("scheme", "light", "its colours, light or dark")
@@ -58,9 +59,12 @@ func main() {
 }
 
 func run(from, to string, list []shot) error {
-	file, err := filepath.Abs(from)
-	if err != nil {
-		return err
+	if !strings.HasPrefix(from, "http://") {
+		file, err := filepath.Abs(from)
+		if err != nil {
+			return err
+		}
+		from = "file://" + file
 	}
 	if err := os.MkdirAll(to, 0o755); err != nil {
 		return err
@@ -68,14 +72,14 @@ func run(from, to string, list []shot) error {
 	ctx, stop := chromedp.NewExecAllocator(context.Background(), chromedp.Headless, chromedp.NoSandbox, chromedp.Flag("hide-scrollbars", true), chromedp.Flag("disable-dev-shm-usage", true))
 	defer stop()
 	for _, s := range list {
-		if err := take(ctx, file, filepath.Join(to, s.name+".png"), s); err != nil {
+		if err := take(ctx, from, filepath.Join(to, s.name+".png"), s); err != nil {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
 	}
 	return nil
 }
 
-func take(ctx context.Context, file, to string, s shot) error {
+func take(ctx context.Context, url, to string, s shot) error {
 	ctx, stop := chromedp.NewContext(ctx)
 	defer stop()
 	steps := []chromedp.Action[chromedp.Void]{
@@ -84,7 +88,7 @@ func take(ctx context.Context, file, to string, s shot) error {
 			_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: s.scheme}}})
 			return err
 		}),
-		chromedp.Navigate("file://" + file + s.view), chromedp.WaitVisible(chromedp.CSS("main h1")),
+		chromedp.Navigate(url + s.view), chromedp.WaitVisible(chromedp.CSS("main h1")),
 	}
 	if err := chromedp.Do(ctx); err != nil { // the browser lives as long as this context
 		return err

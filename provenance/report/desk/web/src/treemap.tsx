@@ -140,7 +140,7 @@ function Tile({ n, href, all }: { n: HierarchyRectangularNode<Shown>; href?: str
   const more = w > 64 && h > 34 && !group && <small>{bytes(size)}</small>;
   const title = `${name} ${bytes(size)}, ${share(size, all)}${b ? ", mostly " + strongest(b) : ""}`;
   return href ? (
-    <a class={look} style={style} href={href} title={title} aria-label={title} tabIndex={n.depth === 1 ? 0 : -1}>{label}{more}</a>
+    <a class={look} style={style} href={href} title={title} aria-label={label ? undefined : title} tabIndex={n.depth === 1 ? 0 : -1}>{label}{more}</a>
   ) : (
     <div class={look} style={style} title={title}>{label}{more}</div>
   );
