@@ -225,7 +225,7 @@ func TestDesk(t *testing.T) {
 	b.click(`a.tile.group`)
 	b.until(`location.hash.startsWith("#/map/folder/root/usr")`)
 	for depth := strings.Count(ask[string](b, "location.hash"), "/"); depth > 3; depth-- {
-		b.until(fmt.Sprintf(`location.hash.split("/").length === %d && document.querySelector("[aria-current=location]")`, depth+1))
+		b.until(fmt.Sprintf(`location.hash.split("/").length === %d && document.querySelector("[aria-current=location]")?.innerText === location.hash.split("/").pop()`, depth+1))
 		b.press(back)
 	}
 	b.until(`location.hash === "#/map/folder/root"`)

@@ -1,5 +1,5 @@
 import { hierarchy, treemap, treemapSquarify, type HierarchyRectangularNode } from "d3-hierarchy";
-import { useEffect, useMemo } from "preact/hooks";
+import { useLayoutEffect, useMemo } from "preact/hooks";
 import { D, F } from "./data";
 import { bytes, count, fileLink, Name, Origin, share, Table, to, useWidth, whole } from "./ui";
 
@@ -81,7 +81,7 @@ export function Treemap({ mode = "folder", part = "root", names }: { mode?: stri
     const laid = treemap<Shown>().tile(treemapSquarify).size([width, height]).round(true).paddingInner(1).paddingOuter((n) => (wide(n) ? 2 : 0)).paddingTop((n) => (wide(n) ? 18 : 0))(h);
     return laid.descendants().filter((n) => n.depth > 0 && n.x1 - n.x0 > 1 && n.y1 - n.y0 > 1);
   }, [here, width, height]);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const back = (e: KeyboardEvent) => {
       if ((e.key === "Backspace" || e.key === "Escape") && up.length && !(e.target instanceof HTMLInputElement)) {
         e.preventDefault();
