@@ -230,7 +230,7 @@ func TestDesk(t *testing.T) {
 	}
 	b.until(`location.hash === "#/map/folder/root"`)
 	b.click(`.switch a:nth-child(3)`)
-	b.until(`[...document.querySelectorAll(".tile")].some((n) => n.classList.contains("o-modified"))`)
+	b.until(`document.querySelector(".tile.group.o-archive") && [...document.querySelectorAll("tbody tr")].some((r) => r.innerText.startsWith("modified"))`)
 
 	// The pipeline, and one stage of it.
 	b.click(`.rail a[href="#/pipeline"]`)
@@ -252,7 +252,7 @@ func TestDesk(t *testing.T) {
 	if text := ask[string](b, `document.querySelector("main").innerText`); !strings.Contains(text, `/etc/caf\xe9\x0a2`) {
 		t.Errorf("broken name: %q", text)
 	}
-	if ask[bool](b, `/[\u202a-\u202e\u2066-\u2069\u0000-\u0008\u000e-\u001f]/.test(document.documentElement.outerHTML)`) {
+	if ask[bool](b, `/[\u202a-\u202e\u2066-\u2069\u0000-\u0008\u000e-\u001f]/.test(document.title + document.getElementById("app").outerHTML)`) {
 		t.Error("a control character is on the page")
 	}
 
