@@ -37,7 +37,7 @@ func find(text string) []chromedp.Action[chromedp.Void] {
 
 var shots = []shot{
 	{name: "desk-start", scheme: "light", height: 1000},
-	{name: "desk-chain", scheme: "light", height: 1000, do: find("/usr/bin/nmcli")},
+	{name: "desk-chain", scheme: "light", height: 1120, do: find("/usr/bin/nmcli")},
 	{name: "desk-treemap", scheme: "dark", height: 960, view: "#/map"},
 }
 
