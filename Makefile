@@ -4,7 +4,9 @@ export CGO_ENABLED = 0
 GO ?= go
 OUT = build
 
-.PHONY: build build-keys demo test lint fuzz attacks bench man docs clean
+DESK = provenance/report/desk
+
+.PHONY: build build-keys demo test desk desk-test desk-images lint fuzz attacks bench man docs clean
 
 build: ## the binary, build/isotrace
 	$(GO) build -trimpath -o $(OUT)/isotrace ./cmd/isotrace
@@ -23,6 +25,25 @@ demo: build ## examples/rescue: build, verify, boot it in all ways
 test: lint ## everything that CI wants
 	$(GO) test -timeout 60m ./...
 	$(GO) test -tags keyservices ./provenance/keyref
+
+desk: ## the program of the auditor's desk, from its sources; it needs Node and npm
+	cd $(DESK)/web && npm ci --no-audit --no-fund && npm run --silent build
+
+desk-test: ## makes that again, compares the bytes, and tries the desk in Chromium
+	@# As root it installs what is missing; anybody else is told.
+	@for p in node:nodejs npm:npm chromium:chromium; do command -v $${p%%:*} >/dev/null || need="$$need $${p#*:}"; done; \
+		test -z "$$need" || { test "$$(id -u)" = 0 || { echo "desk-test needs$$need"; exit 1; }; apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $$need; }
+	rm -rf $(OUT)/desk && mkdir -p $(OUT)/desk
+	cd $(DESK)/web && npm ci --no-audit --no-fund && npm run --silent check && node build.mjs $(CURDIR)/$(OUT)/desk
+	diff -rq $(OUT)/desk $(DESK)/dist || { echo "$(DESK)/dist is not what its sources make: make desk"; exit 1; }
+	$(GO) vet -tags browser ./$(DESK)/...
+	$(GO) test -tags browser -count=1 -timeout 20m -v ./$(DESK)
+
+desk-images: build ## the pictures in docs/images, of the project in PROJECT (out, keys)
+	@mkdir -p $(OUT) && rm -f $(OUT)/desk.url; \
+		$(OUT)/isotrace serve $(PROJECT)/out --key $(PROJECT)/keys/builder.pub >$(OUT)/desk.url & pid=$$!; trap "kill $$pid" EXIT; \
+		until test -s $(OUT)/desk.url; do kill -0 $$pid || exit 1; sleep 1; done; \
+		$(GO) run -tags browser ./$(DESK)/shots -page $$(cut -d' ' -f1 $(OUT)/desk.url) -out docs/images
 
 lint:
 	@test -z "$$(gofmt -l cmd internal policy provenance sbom stages)" || { gofmt -l cmd internal policy provenance sbom stages; echo "run gofmt -w"; exit 1; }

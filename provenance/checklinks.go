@@ -38,10 +38,10 @@ func (v *verification) checkLinks(context.Context) (string, []Problem, error) {
 			continue
 		}
 		if key != v.key {
-			v.done[rec.Name] = append(v.done[rec.Name], doneStep{name, rec})
+			v.done[rec.Name] = append(v.done[rec.Name], doneStep{name, key.KeyID(), rec})
 			continue
 		}
-		v.done[rec.Name] = slices.Insert(v.done[rec.Name], 0, doneStep{name, rec})
+		v.done[rec.Name] = slices.Insert(v.done[rec.Name], 0, doneStep{name, key.KeyID(), rec})
 		if rec.Epoch != v.Lock.Epoch {
 			problems = append(problems, Problem{name, fmt.Sprintf("its epoch is %s, the lock's is %s", rec.Epoch, v.Lock.Epoch)})
 		}

@@ -28,16 +28,25 @@ type Verified struct {
 
 // OpenVerified makes all checks of Verify and refuses what does not hold.
 func OpenVerified(ctx context.Context, dir string, o VerifyOptions) (*Verified, error) {
-	v, err := newVerification(dir, o)
-	if err != nil {
-		return nil, err
-	}
-	r, err := v.run(ctx)
+	f, r, err := TryVerified(ctx, dir, o)
 	if err != nil {
 		return nil, err
 	}
 	if err := r.Refused(); err != nil {
 		return nil, fault.New(fault.Refused, "isotrace verify names every file and rule", "%s: %w", dir, err)
+	}
+	return f, nil
+}
+
+// TryVerified makes all checks of Verify; the folder is nil where one does not hold.
+func TryVerified(ctx context.Context, dir string, o VerifyOptions) (*Verified, Result, error) {
+	v, err := newVerification(dir, o)
+	if err != nil {
+		return nil, Result{}, err
+	}
+	r, err := v.run(ctx)
+	if err != nil || r.Refused() != nil {
+		return nil, r, err
 	}
 	out := &Verified{Bundle: v.Bundle, Result: r, Records: v.links, v: v}
 	iso := v.ImageName()
@@ -47,7 +56,7 @@ func OpenVerified(ctx context.Context, dir string, o VerifyOptions) (*Verified, 
 			out.Images = append(out.Images, artifact.Ref{Path: name, Digest: v.images[name].digest, Size: v.images[name].size})
 		}
 	}
-	return out, nil
+	return out, r, nil
 }
 
 // Read returns a file of the evidence that was there when the checks were made.

@@ -133,6 +133,7 @@ type verification struct {
 // doneStep is a link that holds.
 type doneStep struct {
 	file   string
+	signer string // its key id
 	record stage.Record
 }
 
@@ -171,6 +172,15 @@ type Result struct {
 	ExpiredAccepted []string `json:"expired-accepted,omitempty"`
 	// Held names the checks that need not be made again for the same content.
 	Held []artifact.Digest `json:"-"`
+	// Links are those whose signatures hold, by stage, the builder's first.
+	Links []SignedLink `json:"-"`
+}
+
+// SignedLink is a stage's record as a key signed it.
+type SignedLink struct {
+	File   string
+	Signer string // key id
+	Record stage.Record
 }
 
 // Proved counts the rules that were found to hold.
@@ -243,6 +253,11 @@ func (v *verification) run(ctx context.Context) (r Result, err error) {
 	}
 	r.Checks, err = v.checkAll(ctx)
 	r.Held = v.held
+	for _, name := range sortedKeys(v.done) {
+		for _, d := range v.done[name] {
+			r.Links = append(r.Links, SignedLink{d.file, d.signer, d.record})
+		}
+	}
 	return r, err
 }
 

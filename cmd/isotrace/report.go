@@ -26,8 +26,11 @@ type reportFlags struct {
 	out           string
 }
 
-// reportFormats are the files that a document may be written as.
-var reportFormats = []string{"json", "csv"}
+// reportFormats are what the documents may be written as.
+var reportFormats = []string{"html", "json", "csv"}
+
+// deskName is the file of the format html: one page with all documents.
+const deskName = "index.html"
 
 func (a *app) reportCommand() *cobra.Command {
 	var f reportFlags
@@ -40,6 +43,10 @@ licences, of changed files, of waivers and deviations, a conformity checklist. E
 names the files of the evidence that it comes from, with their SHA-256. What the
 evidence does not have is said to be "not recorded". They support a review; what is
 signed there, people sign.
+
+As JSON and CSV each document is a file. As HTML all of them are on one page, index.html,
+the auditor's desk, which opens from a disk without a network and shows every file of the
+image with its chain; isotrace serve shows the same.
 
 Documents: ` + strings.Join(report.IDs(), ", ") + `.`,
 		Example: `  isotrace report out --owner-key keys/owner.pub --release-key keys/release.pub
@@ -83,10 +90,18 @@ func (a *app) report(ctx context.Context, dir string, f reportFlags) error {
 	files := map[string][]byte{}
 	for _, d := range docs {
 		for _, format := range f.formats {
+			if format == "html" {
+				continue
+			}
 			write := map[string]func(report.Document) ([]byte, error){"json": report.JSON, "csv": report.CSV}[format]
 			if files[d.ID+"."+format], err = write(d); err != nil {
 				return err
 			}
+		}
+	}
+	if slices.Contains(f.formats, "html") {
+		if files[deskName], err = deskOf(dir, v.Builder(), v.Result, docs); err != nil {
+			return err
 		}
 	}
 	if f.out == "" {
@@ -147,5 +162,5 @@ func writeReport(dir string, files map[string][]byte) (refs []artifact.Ref, err 
 // ofReport tells whether a file has the name of a document's.
 func ofReport(e fs.DirEntry) bool {
 	id, format, _ := strings.Cut(e.Name(), ".")
-	return e.Type().IsRegular() && slices.Contains(report.IDs(), id) && slices.Contains(reportFormats, format)
+	return e.Type().IsRegular() && e.Name() == deskName || e.Type().IsRegular() && slices.Contains(report.IDs(), id) && slices.Contains(reportFormats, format)
 }

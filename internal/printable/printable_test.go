@@ -1,8 +1,8 @@
-package main
+package printable
 
 import "testing"
 
-func TestPrintable(t *testing.T) {
+func TestText(t *testing.T) {
 	for text, want := range map[string]string{
 		"├─ /usr/bin/ls\tfile\n":    "├─ /usr/bin/ls\tfile\n",
 		"a\x1b]0;title\x07b":        `a\x1b]0;title\x07b`,
@@ -13,8 +13,14 @@ func TestPrintable(t *testing.T) {
 		"a real \ufffd stays":       "a real \ufffd stays",
 		"mixed \ufffd and \xff end": "mixed \ufffd and " + `\xff end`,
 	} {
-		if have := printable(text); have != want {
+		if have := Text(text); have != want {
 			t.Errorf("%q: %q, want %q", text, have, want)
 		}
+	}
+}
+
+func TestLine(t *testing.T) {
+	if have, want := Line("two\nlines\tand \u200f"), `two\x0alines\x09and \u200f`; have != want {
+		t.Errorf("%q, want %q", have, want)
 	}
 }

@@ -1,0 +1,1 @@
+declare const NOTICES: { name: string; version: string; licence: string; text: string }[];
