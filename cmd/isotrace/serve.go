@@ -28,7 +28,7 @@ func (a *app) serveCommand() *cobra.Command {
 		Short: "Show the evidence of an image in a browser of this machine",
 		Long: `Verifies the image in DIR and serves the auditor's desk, one page with all that its
 evidence says, at an address of this machine that no other can reach, until it is
-interrupted. isotrace report DIR --format html writes the same page as a file.`,
+interrupted. The page asks for nothing else: saved as a file it opens from a disk.`,
 		Example: `  isotrace serve out --key builder.pub
   isotrace serve out --port 8080`,
 		Args: cobra.ExactArgs(1),
