@@ -85,6 +85,7 @@ func (a *app) archive(ctx context.Context, of, out, volume string, f verifyFlags
 	if err != nil {
 		return err
 	}
+	o.Alone = true // a second builder may build from the archive
 	p, err := stages.OpenProject(a.dir)
 	if err != nil {
 		return err
