@@ -75,8 +75,8 @@ func sandboxed(ctx context.Context, b *bench) error {
 		return err
 	} else if libraries { // with tokens and key services it has some
 		for _, dir := range []string{"/usr", "/lib", "/lib64"} {
-			if _, err := os.Stat(dir); err == nil {
-				spec.Binds = append(spec.Binds, sandbox.Bind{Source: dir, Target: dir})
+			if source, err := filepath.EvalSymlinks(dir); err == nil {
+				spec.Binds = append(spec.Binds, sandbox.Bind{Source: source, Target: dir})
 			}
 		}
 	}
