@@ -176,3 +176,16 @@ func digests(m map[string]map[string]string) (map[string]artifact.Digest, error)
 	}
 	return out, nil
 }
+
+// ProjectFiles are the files of the project that the stages took, as records call them.
+func ProjectFiles(records map[string]stage.Record) map[string]artifact.Digest {
+	files := map[string]artifact.Digest{}
+	for _, r := range records {
+		for name, d := range r.Materials {
+			if isProject(name) {
+				files[name] = d
+			}
+		}
+	}
+	return files
+}
