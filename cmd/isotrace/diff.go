@@ -48,7 +48,7 @@ where that is released.`,
 		RunE: func(c *cobra.Command, args []string) error { return a.diff(c.Context(), args[0], args[1], f) },
 	}
 	f.register(c, "key")
-	c.Flag("archive").Usage = "`folder` with the .debs, as a mirror has them, for changelogs and to prove again what the traces say"
+	c.Flag("archive").Usage = "`folder` with the .debs, as a mirror has them, for changelogs"
 	c.Flags().StringVar(&f.baselineKey, "baseline-key", "", "the public key `file` of the baseline's builder, where it is another's (default that of --key)")
 	c.Flags().StringVar(&f.format, "format", "text", "how to write it: "+strings.Join(diff.Formats, ", "))
 	c.Flags().BoolVar(&f.files, "files", false, "list every file that differs")
@@ -63,7 +63,7 @@ func (a *app) diff(ctx context.Context, baseline, candidate string, f diffFlags)
 	if err != nil {
 		return err
 	}
-	o.Archive = "" // that of two builds need not have both's .debs
+	o.Archive = "" // of two builds it need not have all .debs
 	was := o
 	if f.baselineKey != "" {
 		if was.Key, err = loadPublic(f.baselineKey); err != nil {
@@ -99,9 +99,6 @@ func (a *app) writeDiff(r *diff.Result, f diffFlags) error {
 	shown := *r
 	if !f.files {
 		shown.Files = nil
-	}
-	if !a.json && f.format == "html" { // the template escapes it
-		return r.Write(os.Stdout, f.format, diff.Options{Files: f.files})
 	}
 	return a.result(shown, func(w io.Writer) error { return r.Write(w, f.format, diff.Options{Files: f.files}) })
 }

@@ -53,7 +53,7 @@ type Entry struct {
 	// Date is the lock's epoch, or what the release manager said; RFC 3339, UTC.
 	Date string `json:"date"`
 	// Previous is the entry before it; null for the first.
-	Previous *File `json:"previous"`
+	Previous *File `json:"previous" jsonschema:"nullable"`
 	// Replaces is the baseline that it took the place of; "" for none.
 	Replaces string `json:"replaces,omitempty"`
 	// Images are the products.
