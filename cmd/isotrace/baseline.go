@@ -127,6 +127,9 @@ func (a *app) baselineAdd(ctx context.Context, dir string, f baselineAddFlags) e
 	if o.Identity != nil {
 		in.Identity = o.Identity.Subject
 	}
+	if err := in.Check(signer); err != nil { // before what takes long
+		return err
+	}
 	if len(f.earlier) > 0 {
 		earlier, err := a.publicKeys(f.earlier)
 		if err != nil {

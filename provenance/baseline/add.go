@@ -27,10 +27,18 @@ type Options struct {
 	Keys []*provenance.PublicKey
 }
 
+// Check refuses a key that is not the release's.
+func (o Options) Check(s *provenance.Signer) error {
+	if o.ReleaseKey != nil && !o.ReleaseKey.Same(s.Public()) {
+		return fault.New(fault.Refused, "sign with the key that released it", "the release is signed by %.8s, the register would be by %.8s", o.ReleaseKey.KeyID(), s.Public().KeyID())
+	}
+	return nil
+}
+
 // Add enters a verified release into the register in dir, signed.
 func Add(dir string, v *provenance.Verified, s *provenance.Signer, o Options) (_ *Entry, err error) {
-	if o.ReleaseKey != nil && !o.ReleaseKey.Same(s.Public()) {
-		return nil, fault.New(fault.Refused, "sign with the key that released it", "the release is signed by %.8s, the register would be by %.8s", o.ReleaseKey.KeyID(), s.Public().KeyID())
+	if err := o.Check(s); err != nil {
+		return nil, err
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, artifact.ExplainWrite(err)
