@@ -85,6 +85,9 @@ type comparison struct {
 	trees    []string // stages that gave a root tree, in order
 	// rootChanges are the root tree's changes by path.
 	rootChanges map[string]*FileChange
+	// placed are the project's files in both builds, by their place in the tree.
+	placed  [2]map[string]placed
+	removed map[*Model]map[string][]trace.Removed
 }
 
 // Compare says what differs between two builds, and why.
@@ -105,6 +108,7 @@ func Compare(a, b *Model) (*Result, error) {
 		c.isotrace = &KeyChange{"isotrace", from, to}
 		r.Isotrace = c.isotrace
 	}
+	c.placed = [2]map[string]placed{a.placed(), b.placed()}
 	c.index()
 	c.stages()
 	for _, name := range order(a, b) {

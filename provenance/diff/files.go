@@ -1,8 +1,6 @@
 package diff
 
 import (
-	"cmp"
-	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -188,7 +186,7 @@ func (c *comparison) actorCauses(f *FileChange, m *Model, i int) {
 			}
 		}
 		to := "/" + f.Path
-		if was, is := c.a.placed()[to], c.b.placed()[to]; was != is && a.Kind == stage.ByOverlay {
+		if was, is := c.placed[0][to], c.placed[1][to]; was != is && a.Kind == stage.ByOverlay {
 			f.Causes = append(f.Causes, placedCause(to, was, is))
 		}
 	case stage.BySetting:
@@ -274,8 +272,8 @@ func (c *comparison) removedOnce(f *FileChange) {
 		return
 	}
 	name := m.Head.Packages[*o.Package].Name
-	for _, r := range lacks.Head.Removed {
-		if r.Path != f.Path || lacks.Head.Packages[r.Package].Name != name || r.By == nil {
+	for _, r := range c.removals(lacks)[f.Path] {
+		if lacks.Head.Packages[r.Package].Name != name || r.By == nil {
 			continue
 		}
 		if c.actorCauses(f, lacks, *r.By); len(f.Causes) > 0 {
@@ -286,6 +284,21 @@ func (c *comparison) removedOnce(f *FileChange) {
 		return
 	}
 	f.Class, f.Why = Unexplained, "package "+name+" is the same in both builds, and nobody is known to have removed it"
+}
+
+// removals are the packages' files that a build's image lacks, by path.
+func (c *comparison) removals(m *Model) map[string][]trace.Removed {
+	if c.removed == nil {
+		c.removed = map[*Model]map[string][]trace.Removed{}
+		for _, m := range []*Model{c.a, c.b} {
+			by := map[string][]trace.Removed{}
+			for _, r := range m.Head.Removed {
+				by[r.Path] = append(by[r.Path], r)
+			}
+			c.removed[m] = by
+		}
+	}
+	return c.removed[m]
 }
 
 // dpkgInfo explains what dpkg keeps of a package's .deb, and which follows that alone.
@@ -358,79 +371,4 @@ func (c *comparison) explainPart(f *FileChange) {
 		}
 	})
 	c.byStageInputs(f, name)
-}
-
-// OwnerCount sums up the changed files of a package, or of who made them.
-type OwnerCount struct {
-	Owner   string `json:"owner"`
-	Added   int    `json:"added"`
-	Removed int    `json:"removed"`
-	Changed int    `json:"changed"`
-}
-
-func (c *comparison) countFiles() {
-	by := map[string]*OwnerCount{}
-	for i := range c.result.Files {
-		f := &c.result.Files[i]
-		if by[f.Owner] == nil {
-			by[f.Owner] = &OwnerCount{Owner: f.Owner}
-		}
-		switch n := by[f.Owner]; f.Change {
-		case "added":
-			n.Added++
-		case "removed":
-			n.Removed++
-		default:
-			n.Changed++
-		}
-		switch f.Class {
-		case Direct:
-			c.result.Direct++
-		case Indirect:
-			c.result.Indirect++
-		}
-	}
-	for _, name := range keysOf(by, nil) {
-		c.result.Owners = append(c.result.Owners, *by[name])
-	}
-	slices.SortStableFunc(c.result.Owners, func(x, y OwnerCount) int {
-		return cmp.Or(y.Added+y.Removed+y.Changed-x.Added-x.Removed-x.Changed, strings.Compare(x.Owner, y.Owner))
-	})
-}
-
-// Weaker is a file whose origin proves less than before.
-type Weaker struct {
-	Part string     `json:"part"`
-	Path string     `json:"path"`
-	From trace.Kind `json:"from,omitempty"` // "" of a file that the baseline has not
-	To   trace.Kind `json:"to"`
-	By   string     `json:"by,omitempty"`
-	// Allowed is the config's reason for a file of unknown origin.
-	Allowed string `json:"allowed,omitempty"`
-}
-
-// weaker lists files that rest on less than in the baseline, and new ones on nothing.
-func (c *comparison) weaker() {
-	for _, part := range trace.Parts {
-		union(c.a.Files[part], c.b.Files[part], func(o *trace.Origin) string { return o.Path }, func(x, y *trace.Origin) {
-			w := Weaker{Part: part}
-			switch {
-			case y == nil, x == nil && y.Kind != trace.Unexplained:
-				return
-			case x != nil && slices.Index(trace.Kinds, y.Kind) <= slices.Index(trace.Kinds, x.Kind):
-				return
-			case x != nil:
-				w.From = x.Kind
-			}
-			w.Path, w.To, w.Allowed = y.Path, y.Kind, y.Allowed
-			if y.By != nil {
-				a := c.b.Head.Actors[*y.By]
-				w.By = fmt.Sprintf("%s, in stage %s", a.Actor, a.Stage)
-			}
-			c.result.Weaker = append(c.result.Weaker, w)
-		})
-	}
-	slices.SortStableFunc(c.result.Weaker, func(x, y Weaker) int {
-		return slices.Index(trace.Kinds, y.To) - slices.Index(trace.Kinds, x.To)
-	})
 }

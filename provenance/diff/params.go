@@ -137,7 +137,7 @@ func (c *comparison) projectCauses(stage, key string) []Cause {
 	if stage != "customise" && stage != "sanitise" || key != "files" && key != "protect" {
 		return causes
 	}
-	was, is := c.a.placed(), c.b.placed()
+	was, is := c.placed[0], c.placed[1]
 	for _, to := range keysOf(was, is) {
 		if x, y := was[to], is[to]; x != y {
 			causes = append(causes, placedCause(to, x, y))

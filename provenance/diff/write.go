@@ -134,7 +134,7 @@ var special = func() *strings.Replacer {
 	for _, c := range "\\`*_{}[]()#+!|~@" {
 		pairs = append(pairs, string(c), "\\"+string(c))
 	}
-	return strings.NewReplacer(append(pairs, "&", "&amp;", "<", "&lt;", ">", "&gt;", "://", ":\u200b//")...)
+	return strings.NewReplacer(append(pairs, "&", "&amp;", "<", "&lt;", ">", "&gt;", "://", "&#58;//")...)
 }()
 
 // escape makes one line of text of what packages and projects wrote.
