@@ -171,7 +171,7 @@ func (c *comparison) fetchCause(material string) Cause {
 			return Cause{CauseImage, "the base image"}
 		}
 	}
-	return Cause{CauseLock, path.Base(material) + " is in another set of the lock"}
+	return Cause{CauseLock, path.Base(material) + " stands elsewhere in the lock"}
 }
 
 // changed is the reason of a package of the trace, by index; nil where it is the same in
