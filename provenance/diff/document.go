@@ -173,7 +173,7 @@ func (p PackageChange) row() []string {
 	}
 	change := p.Change
 	if p.Change == Moved && p.To.Gone != "" {
-		change = "removed by " + p.To.Gone
+		change = "removed (" + p.To.Gone + ")"
 	} else if p.Change == Moved {
 		change = "no longer removed"
 	}
