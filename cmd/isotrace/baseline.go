@@ -310,7 +310,7 @@ func (a *app) baselineCheck(r *baseline.Register, head string) error {
 			return fault.New(fault.Usage, "isotrace baseline check writes it", "--head: %w", err)
 		}
 		if r.Head != want {
-			r.Problems = append(r.Problems, provenance.Problem{File: baseline.Dir, Detail: fmt.Sprintf("the last entry has sha256 %s, not %s", orMissing(r.Head), want)})
+			r.Problems = append(r.Problems, provenance.Problem{File: "head", Detail: fmt.Sprintf("the last entry has sha256 %s, not %s", orMissing(r.Head), want)})
 		}
 	}
 	answer := registerAnswer{len(r.Entries), r.Head, slices.Concat([]provenance.Problem{}, r.Problems)}
