@@ -59,6 +59,7 @@ func TestOwnArchive(t *testing.T) {
 		t.Errorf("verify: exit status %d\n%s", code, out)
 	}
 	bootCasper(t, p, reference)
+	diffArchive(t, reference, p)
 	signer := fmt.Sprintf("signed by %X", repo.Key().Fingerprint())
 	for path, says := range map[string][]string{
 		"/usr/bin/ls": {"source coreutils ", ".tar.xz  sha256:", "named by dists/trixie/main/source/Sources.xz of debian/trixie", signer},
@@ -84,7 +85,7 @@ func readLock(t *testing.T, p *project) *lockfile.Lock {
 }
 
 // addPackages puts the packages of a lock into an archive, from the shared store,
-// and a source package for each.
+// and a source package for each. Some of them are newer.
 func addPackages(t *testing.T, repo *archivetest.Repo, l *lockfile.Lock) {
 	t.Helper()
 	store := sharedStore(t)
@@ -107,6 +108,12 @@ func addPackages(t *testing.T, repo *archivetest.Repo, l *lockfile.Lock) {
 		control, err := d.Control()
 		if err != nil {
 			t.Fatalf("%s: %v", p.ID(), err)
+		}
+		if _, ok := newer[p.Name]; ok {
+			text, content := renewed(t, content)
+			repo.AddDeb(text, content)
+			sources[p.Source+" "+p.SourceVersion+newerSuffix] = true
+			continue
 		}
 		repo.AddDeb(controlText(control), content)
 		sources[p.Source+" "+p.SourceVersion] = true

@@ -418,6 +418,7 @@ func TestSBOMInGuest(t *testing.T) {
 		}
 	}
 	slices.Sort(listed)
+	diffOverlay(t, rescue(t), p, "usr/local/sbin/list-packages")
 	if len(booted) == 0 || !slices.Equal(booted, listed) {
 		t.Errorf("dpkg-query has %d packages in the booted image, the SBOM %d\nbooted %q\nSBOM %q", len(booted), len(listed), booted, listed)
 	}

@@ -84,7 +84,7 @@ Exit codes: 0 done; 1 failed; 2 wrong use or config; 3 a verification did not ho
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return fault.New(fault.Usage, c.CommandPath()+" --help", "%w", err)
 	})
-	for _, add := range []func() *cobra.Command{a.initCommand, a.doctorCommand, a.keysCommand, a.layoutCommand, a.lockCommand, a.buildCommand, a.rebuildCommand, a.archiveCommand, a.verifyCommand, a.traceCommand, a.sbomCommand, a.reportCommand, a.serveCommand, a.policyCommand, a.releaseCommand, a.signCommand, a.fetchReleaseCommand, a.bootCommand, a.writeCommand, a.storeCommand, a.selftestCommand, a.stagesCommand, a.versionCommand, a.manCommand} {
+	for _, add := range []func() *cobra.Command{a.initCommand, a.doctorCommand, a.keysCommand, a.layoutCommand, a.lockCommand, a.buildCommand, a.rebuildCommand, a.archiveCommand, a.verifyCommand, a.traceCommand, a.sbomCommand, a.reportCommand, a.serveCommand, a.diffCommand, a.baselineCommand, a.policyCommand, a.releaseCommand, a.signCommand, a.fetchReleaseCommand, a.bootCommand, a.writeCommand, a.storeCommand, a.selftestCommand, a.stagesCommand, a.versionCommand, a.manCommand} {
 		root.AddCommand(add())
 	}
 	wrapUsage(root)
