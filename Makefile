@@ -23,7 +23,7 @@ demo: build ## examples/rescue: build, verify, boot it in all ways
 	$(OUT)/isotrace boot $(OUT)/demo/out --firmware bios,uefi,secureboot --medium cd,usb
 
 test: lint ## everything that CI wants
-	$(GO) test -timeout 60m ./...
+	$(GO) test -timeout 80m ./...
 	$(GO) test -tags keyservices ./provenance/keyref
 
 desk: ## the program of the auditor's desk, from its sources; it needs Node and npm
