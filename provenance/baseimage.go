@@ -105,6 +105,9 @@ func (v *verification) checkBase(context.Context) (string, []Problem, error) {
 		}
 	}
 	i := v.Lock.Image
+	if v.opts.BaseKey != nil && (i == nil || i.Signature == nil) {
+		problems = append(problems, Problem{baseKey, "is missing, and the key of a base image's signer was named"})
+	}
 	if i == nil {
 		return "the base is a bootstrap, from the archives alone", problems, nil
 	}
@@ -134,6 +137,9 @@ func (v *verification) checkBase(context.Context) (string, []Problem, error) {
 	key, err := v.baseSigner()
 	if err != nil {
 		return "", append(problems, problemOf(baseKey, err)), nil
+	}
+	if v.opts.BaseKey != nil && !v.opts.BaseKey.Same(key) {
+		problems = append(problems, Problem{baseKey, fmt.Sprintf("is key %.8s, and %.8s was named", key.KeyID(), v.opts.BaseKey.KeyID())})
 	}
 	return fmt.Sprintf("%s, signed by %.8s", what, key.KeyID()), problems, nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -96,6 +97,18 @@ func TestBaseChecked(t *testing.T) {
 		what, problems, err := v.checkBase(t.Context())
 		if err != nil {
 			t.Fatal(err)
+		}
+		if c.says == "" {
+			for says, key := range map[string]*PublicKey{"": signer.Public(), baseKey + ": is key " + signer.Public().KeyID()[:8] + ", and ": other.Public()} {
+				v.opts.BaseKey = key
+				if _, named, err := v.checkBase(t.Context()); err != nil || len(named) > 0 != (says != "") || says != "" && !strings.HasPrefix(named[0].String(), says) {
+					t.Errorf("named: %v, %v, want %q", named, err, says)
+				}
+			}
+			v.opts.BaseKey, l.Image.Signature = signer.Public(), nil
+			if _, named, err := v.checkBase(t.Context()); err != nil || !slices.ContainsFunc(named, func(p Problem) bool { return strings.HasPrefix(p.Detail, "is missing, and the key") }) {
+				t.Errorf("not signed: %v, %v", named, err)
+			}
 		}
 		switch {
 		case c.says == "" && (len(problems) > 0 || !strings.HasSuffix(what, "signed by "+signer.Public().KeyID()[:8])):

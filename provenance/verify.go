@@ -70,6 +70,9 @@ type VerifyOptions struct {
 	// nil where nobody named any.
 	ReleaseKey *PublicKey
 	Identity   *Identity
+	// BaseKey has to have signed the base image; nil takes the key that the config names
+	// and the evidence has.
+	BaseKey *PublicKey
 	// SharedKeys are the ids of keys that may have two roles.
 	SharedKeys []string
 	// TrustedRoot names, in sigstore's JSON format, the authorities of certificates,

@@ -16,7 +16,7 @@ import (
 
 // verifyFlags say whom to believe.
 type verifyFlags struct {
-	key, owner, release, identity, issuer, root, archive string
+	key, owner, base, release, identity, issuer, root, archive string
 }
 
 // register adds the flags; the builder's key is called as builderFlag says.
@@ -24,6 +24,7 @@ func (f *verifyFlags) register(c *cobra.Command, builderFlag string) {
 	fl := c.Flags()
 	fl.StringVar(&f.key, builderFlag, "", "the builder's public key `file`, from a source that you trust")
 	fl.StringVar(&f.owner, "owner-key", "", "the public key `file` of the layout's owner, who says who may build")
+	fl.StringVar(&f.base, "base-key", "", "the public key `file` of who signed the base image")
 	fl.StringVar(&f.release, "release-key", "", "the release manager's public key `file`")
 	fl.StringVar(&f.identity, "identity", "", "`whom` the certificate of a keyless release must name, such as a mail address")
 	fl.StringVar(&f.issuer, "issuer", "", "`URL` of who vouched for that identity")
@@ -37,7 +38,7 @@ func (f *verifyFlags) options() (provenance.VerifyOptions, error) {
 	for _, k := range []struct {
 		file string
 		to   **provenance.PublicKey
-	}{{f.key, &o.Key}, {f.owner, &o.OwnerKey}, {f.release, &o.ReleaseKey}} {
+	}{{f.key, &o.Key}, {f.owner, &o.OwnerKey}, {f.release, &o.ReleaseKey}, {f.base, &o.BaseKey}} {
 		if k.file == "" {
 			continue
 		}
