@@ -63,7 +63,8 @@ type Package struct {
 	Version      string `json:"version"`
 	Architecture string `json:"architecture"`
 	Source       string `json:"source"`
-	Archive      string `json:"archive"`
+	Archive      string `json:"archive"` // ID; project where it is a file of the project
+	Path         string `json:"path"`    // below the mirror's base, or the project's folder
 	Component    string `json:"component"`
 	// Licences is the SPDX expression of the SBOM, "" where none is known.
 	Licences string `json:"licences"`
@@ -79,8 +80,16 @@ type Image struct {
 	Size   int64            `json:"size"` // bytes
 	SHA256 string           `json:"sha256"`
 	Files  map[string]int64 `json:"files"` // of the medium: bytes by path
+	// MemoryTests are files of the project on the medium.
+	MemoryTests []MemoryTest `json:"memory-tests"`
 	// SecureBoot tells that shim, GRUB and kernel make a chain of signatures.
 	SecureBoot bool `json:"secure-boot"`
+}
+
+// MemoryTest is a vendor's program on the medium.
+type MemoryTest struct {
+	File       string   `json:"file"`        // of the project
+	LicenceIDs []string `json:"licence-ids"` // that its licence names, as the config states it
 }
 
 // Tree is the root tree.

@@ -73,6 +73,17 @@ func TestRules(t *testing.T) {
 		{"expired archive", "", func(in *Input) { in.Lock.Archives[0].ExpiredAccepted = true }, []string{"archives debian/trixie had expired when the lock was made"}},
 		{"foreign archive", "", func(in *Input) { in.Lock.Packages[0].Archive = "else/where" }, []string{"archives bash comes from else/where, which the lock does not have"}},
 		{"component", "", func(in *Input) { in.Lock.Packages[0].Component = "non-free" }, []string{"components bash is in non-free of debian/trixie"}},
+		{"a .deb of the project", "", func(in *Input) {
+			in.Lock.Packages[0].Archive, in.Lock.Packages[0].Path, in.Lock.Packages[0].Component = "project", "debs/bash.deb", ""
+		},
+			[]string{"debs bash is debs/bash.deb of the project: no archive has it; the policy may name it under debs"}},
+		{"a .deb of the project, agreed to", "debs: [ba*]", func(in *Input) { in.Lock.Packages[0].Archive, in.Lock.Packages[0].Component = "project", "" }, nil},
+		{"a memory test's licence, denied", "licences: {deny: [LicenseRef-*]}", func(in *Input) {
+			in.Image.MemoryTests = []MemoryTest{{"v/m.efi", []string{"LicenseRef-V"}}}
+		}, []string{"licences v/m.efi LicenseRef-V is denied"}},
+		{"a memory test's licence, not allowed", "licences: {allow: [GPL-*]}", func(in *Input) {
+			in.Image.MemoryTests = []MemoryTest{{"v/m.efi", []string{"LicenseRef-V"}}}
+		}, []string{"licences v/m.efi LicenseRef-V is not allowed"}},
 		{"component of a tool", "components: [main]", nil, nil},
 		{"licence denied", "licences: {deny: [GPL-3.0-*]}", nil, []string{"licences bash GPL-3.0-or-later is denied"}},
 		{"licence not allowed", "licences: {allow: [MIT]}", nil, []string{"licences bash GPL-3.0-or-later is not allowed"}},
@@ -194,7 +205,7 @@ func TestOwnRules(t *testing.T) {
 		t.Errorf("a test that fails: %+v, %v", tests, err)
 	}
 	rules, err := p.Rules(t.Context())
-	if err != nil || len(rules) != 18 {
+	if err != nil || len(rules) != 19 {
 		t.Errorf("%d rules, %v", len(rules), err)
 	}
 }

@@ -38,6 +38,8 @@ type Settings struct {
 	Components []string `yaml:"components" json:"components"`
 	Licences   Licences `yaml:"licences" json:"licences"`
 	Packages   Packages `yaml:"packages" json:"packages"`
+	// Debs are names, or patterns of them, of packages that may be files of the project.
+	Debs []string `yaml:"debs" json:"debs"`
 	// Privileged are patterns of paths that may be setuid or setgid, have capabilities or
 	// be writable by all.
 	Privileged []string `yaml:"privileged" json:"privileged"`
@@ -111,7 +113,7 @@ func (f *Document) fill() {
 	if f.Components == nil {
 		f.Components = []string{"main"}
 	}
-	for _, list := range []*[]string{&f.Licences.Allow, &f.Licences.Deny, &f.Packages.Allow, &f.Packages.Deny, &f.Privileged, &f.Accounts, &f.Secrets, &f.Protected, &f.SharedKeys} {
+	for _, list := range []*[]string{&f.Licences.Allow, &f.Licences.Deny, &f.Packages.Allow, &f.Packages.Deny, &f.Debs, &f.Privileged, &f.Accounts, &f.Secrets, &f.Protected, &f.SharedKeys} {
 		if *list == nil {
 			*list = []string{}
 		}

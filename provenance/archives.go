@@ -10,6 +10,7 @@ import (
 
 	"github.com/isotrace/isotrace/internal/archive"
 	"github.com/isotrace/isotrace/internal/artifact"
+	"github.com/isotrace/isotrace/internal/config"
 	"github.com/isotrace/isotrace/internal/lockfile"
 )
 
@@ -17,15 +18,18 @@ import (
 // index, index in Release file, Release file signed. Signatures are judged as of
 // the Release file's own date: a key that has expired since does not undo them.
 func (v *verification) archives(ctx context.Context) (string, []Problem, error) {
-	count := fmt.Sprintf("%d packages", len(v.Lock.Target)+len(v.Lock.Boot)+len(v.Lock.Tools))
+	count := fmt.Sprintf("%d packages", len(v.Lock.Target)-len(v.Lock.ProjectDebs())+len(v.Lock.Boot)+len(v.Lock.Tools))
 	if len(v.Lock.Sources) > 0 {
 		count += fmt.Sprintf(" and %d source packages", len(v.Lock.Sources))
 	}
 	what := fmt.Sprintf("%s in the indexes of %d suites, signed by their archives' keys", count, len(v.Lock.Archives))
+	if n := len(v.Lock.ProjectDebs()); n > 0 {
+		what += fmt.Sprintf("; package files of the project, which the config pins: %d", n)
+	}
 	if n := len(v.Lock.SourcesMissing); n > 0 {
 		what += fmt.Sprintf("; %d source packages are in none", n)
 	}
-	problems := v.archiveFiles()
+	problems := append(v.archiveFiles(), v.projectDebs()...)
 	if len(problems) > 0 {
 		return "", bounded(problems), nil
 	}
@@ -68,6 +72,24 @@ func (v *verification) archives(ctx context.Context) (string, []Problem, error) 
 	}
 	v.hold(name, problems)
 	return what, bounded(problems), nil
+}
+
+// projectDebs checks the packages that no archive has: the config pins each, and the
+// builder has signed that the stage that fetches took the very file.
+func (v *verification) projectDebs() []Problem {
+	pinned := map[string]artifact.Digest{}
+	for _, d := range v.Config.Debs {
+		pinned[config.Clean(d.File)] = d.SHA256
+	}
+	var problems []Problem
+	for _, p := range v.Lock.ProjectDebs() {
+		if pinned[p.Path] != p.SHA256 {
+			problems = append(problems, Problem{p.ID(), fmt.Sprintf("is %s of the project with SHA-256 %s, the config pins %q", p.Path, p.SHA256, pinned[p.Path])})
+		} else if took := v.links[fetchStage].Materials[recordProject+p.Path]; took != p.SHA256 {
+			problems = append(problems, Problem{p.ID(), fmt.Sprintf("is %s of the project with SHA-256 %s, the stage %s took %q", p.Path, p.SHA256, fetchStage, took)})
+		}
+	}
+	return problems
 }
 
 // listing is what the signed indexes of a suite list.

@@ -13,7 +13,9 @@ import (
 	"github.com/isotrace/isotrace/internal/archive/archivetest"
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/artifact/artifacttest"
+	"github.com/isotrace/isotrace/internal/config"
 	"github.com/isotrace/isotrace/internal/lockfile"
+	"github.com/isotrace/isotrace/internal/stage"
 )
 
 // evidenceOf makes a lock of all that a small archive has, and the part of the
@@ -68,7 +70,7 @@ func evidenceOf(t *testing.T) *verification {
 	l.Sources = []lockfile.Source{{Name: "hello", Version: "2.10-3", Archive: a.ID, For: []string{"hello:amd64=2.10-3+b1"}, Files: sources[0].Files}}
 	l.SourcesMissing = []lockfile.MissingSource{{Name: "closed", Version: "1", For: []string{"closed:amd64=1"}}}
 
-	v := &verification{Bundle: &Bundle{dir: t.TempDir(), Lock: l, lockText: []byte("a lock")}}
+	v := &verification{Bundle: &Bundle{dir: t.TempDir(), Lock: l, lockText: []byte("a lock"), Config: &config.Config{}}}
 	write := func(name string, from string) {
 		to := filepath.Join(v.dir, filepath.FromSlash(name))
 		text, err := os.ReadFile(from)
@@ -94,6 +96,13 @@ func evidenceOf(t *testing.T) *verification {
 		t.Fatal(err)
 	}
 	return v
+}
+
+// ownDeb adds a package file of the project, as lock, config and the link of fetch have it.
+func ownDeb(v *verification, locked, pinned, fetched artifact.Digest) {
+	v.Lock.Target = append(v.Lock.Target, lockfile.Package{Name: "own", Version: "1", Architecture: "all", Archive: lockfile.Project, Path: "debs/own.deb", SHA256: locked})
+	v.Config.Debs = []config.Deb{{File: "./debs/own.deb", SHA256: pinned}}
+	v.links = map[string]stage.Record{fetchStage: {Materials: map[string]artifact.Digest{"project/debs/own.deb": fetched}}}
 }
 
 func TestArchives(t *testing.T) {
@@ -130,8 +139,12 @@ func TestArchives(t *testing.T) {
 		"an index that is not the locked one": {func(_ *testing.T, v *verification) {
 			v.files[archived(v.Lock.Archives[0], v.Lock.Archives[0].SourceIndexes[0].Ref)] = other
 		}, "archives/debian/dists/stable/main/source/Sources.xz: its SHA-256 is"},
-		"packages for sources": {func(_ *testing.T, v *verification) { v.Lock.Archives[0].SourceIndexes = v.Lock.Archives[0].Indexes }, "debian/stable: dists/stable/main/binary-amd64/Packages.xz: line 1: Directory"},
-		"sources for packages": {func(_ *testing.T, v *verification) { v.Lock.Archives[0].Indexes = v.Lock.Archives[0].SourceIndexes }, "debian/stable: dists/stable/main/source/Sources.xz: line 1: Architecture"},
+		"a package file of the project": {func(_ *testing.T, v *verification) { ownDeb(v, other, other, other) },
+			"2 packages and 1 source packages in the indexes of 1 suites, signed by their archives' keys; package files of the project, which the config pins: 1; 1 source packages are in none"},
+		"a package file that the config does not pin": {func(_ *testing.T, v *verification) { ownDeb(v, other, "", other) }, "own:all=1: is debs/own.deb of the project with SHA-256 "},
+		"a package file that was not fetched":         {func(_ *testing.T, v *verification) { ownDeb(v, other, other, "") }, "own:all=1: is debs/own.deb of the project with SHA-256 "},
+		"packages for sources":                        {func(_ *testing.T, v *verification) { v.Lock.Archives[0].SourceIndexes = v.Lock.Archives[0].Indexes }, "debian/stable: dists/stable/main/binary-amd64/Packages.xz: line 1: Directory"},
+		"sources for packages":                        {func(_ *testing.T, v *verification) { v.Lock.Archives[0].Indexes = v.Lock.Archives[0].SourceIndexes }, "debian/stable: dists/stable/main/source/Sources.xz: line 1: Architecture"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			v := evidenceOf(t)

@@ -34,8 +34,12 @@ func (v *verification) checkDebs(ctx context.Context) (_ string, _ []Problem, er
 	defer func() { err = errors.Join(err, t.Close()) }()
 	claims := map[string]map[string]bool{} // paths, by the ID of the package that holds them
 	total := 0
-	err = t.Each(trace.PartRoot, []byte(`"archive"`), func(o trace.Origin) bool {
-		if o.Kind == trace.Archive && o.Package != nil && *o.Package < len(t.Packages) {
+	has := []byte(`"archive"`)
+	if len(v.Lock.ProjectDebs()) > 0 {
+		has = nil // files of those have another origin
+	}
+	err = t.Each(trace.PartRoot, has, func(o trace.Origin) bool {
+		if (o.Kind == trace.Archive || o.Kind == trace.Overlay && o.Was == nil) && o.Package != nil && *o.Package < len(t.Packages) {
 			id := t.Packages[*o.Package].ID()
 			if claims[id] == nil {
 				claims[id] = map[string]bool{}

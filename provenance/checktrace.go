@@ -125,7 +125,14 @@ func (v *verification) tracedPackages(h *trace.Head) []Problem {
 	for i := range h.Packages {
 		p := &h.Packages[i]
 		k := key{p.Set, p.ID(), p.Archive, p.Path, p.SHA256}
-		if p.Origin == trace.Archive && !locked[k] || p.Origin != trace.Archive && !base[p.ID()] {
+		of := trace.Base
+		switch {
+		case locked[k] && p.Archive == lockfile.Project:
+			of = trace.Overlay
+		case locked[k]:
+			of = trace.Archive
+		}
+		if p.Origin != of || of == trace.Base && !base[p.ID()] {
 			problems = append(problems, Problem{TraceDir + "/" + trace.HeadFile, fmt.Sprintf("package %s is not the lock's", p.ID())})
 		}
 		delete(locked, k)

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path"
-	"strings"
+	"regexp"
 
 	"github.com/isotrace/isotrace/internal/medium"
 	"github.com/isotrace/isotrace/internal/verity"
@@ -25,8 +25,7 @@ func (v *verification) checkVerity(context.Context) (_ string, problems []Proble
 	if !v.Config.Squashfs.Verity {
 		return "the config asks for none: nothing checks the squashfs when it is read", nil, nil
 	}
-	tree := v.mediumTree()
-	remembered, known := v.known("verity", tree[squashfsPath], tree[hashTreePath], tree[menuPath])
+	remembered, known := v.known("verity", v.iso)
 	const what = "the root hash of the squashfs is the one on the kernel's command line"
 	if known {
 		return what, nil, nil
@@ -50,11 +49,29 @@ func (v *verification) checkVerity(context.Context) (_ string, problems []Proble
 	if err != nil {
 		return "", []Problem{problemOf(menuPath, err)}, nil
 	}
-	if want := "dm-verity-root-hash=" + path.Base(squashfsPath) + ":" + hash; !strings.Contains(string(menu), want+" ") {
-		problems = []Problem{{menuPath, fmt.Sprintf("no entry has %s, the root hash of the squashfs", want)}}
+	for _, wrong := range menuRootHashes(string(menu), path.Base(squashfsPath)+":"+hash) {
+		problems = append(problems, Problem{menuPath, wrong})
 	}
 	v.hold(remembered, problems)
 	return what + ": " + hash, problems, nil
+}
+
+var rootHashOption = regexp.MustCompile(`dm-verity-root-hash=(\S*)`)
+
+// menuRootHashes says what is wrong with the root hashes that a menu's kernels are given:
+// some entry has to have one, and all have to have the right one.
+func menuRootHashes(menu, want string) []string {
+	found := rootHashOption.FindAllStringSubmatch(menu, -1)
+	if len(found) == 0 {
+		return []string{fmt.Sprintf("no entry has dm-verity-root-hash=%s, the root hash of the squashfs", want)}
+	}
+	var wrong []string
+	for _, m := range found {
+		if m[1] != want {
+			wrong = append(wrong, fmt.Sprintf("an entry has %s, the root hash of the squashfs is %s", m[0], want))
+		}
+	}
+	return wrong
 }
 
 // verityState: without dm-verity there is nothing to prove.

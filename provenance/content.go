@@ -106,6 +106,11 @@ func (v *verification) mediumTree() map[string]artifact.Digest {
 func (v *verification) medium(ctx context.Context) (_ string, problems []Problem, err error) {
 	want := v.mediumTree()
 	what := fmt.Sprintf("%d files in the image and its EFI system partition, each as its stage gave it", len(want))
+	for _, t := range v.Config.Boot.MemoryTests {
+		if have := want[t.OnMedium()]; have != t.SHA256 {
+			return "", []Problem{{t.OnMedium(), fmt.Sprintf("its SHA-256 is %q, the config pins %s", have, t.SHA256)}}, nil
+		}
+	}
 	name, known := v.known("medium", append([]artifact.Digest{v.iso, v.made[recordESP]}, sorted(want)...)...)
 	if known {
 		return what, nil, nil

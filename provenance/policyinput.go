@@ -70,6 +70,10 @@ func (v *verification) policyInput(ctx context.Context, settings policy.Settings
 	}
 	defer func() { err = errors.Join(err, iso.Close()) }()
 	in.Image = policy.Image{File: v.ImageName(), Size: v.images[v.ImageName()].size, SHA256: string(v.iso), Files: map[string]int64{}}
+	in.Image.MemoryTests = []policy.MemoryTest{}
+	for _, t := range v.Config.Boot.MemoryTests {
+		in.Image.MemoryTests = append(in.Image.MemoryTests, policy.MemoryTest{File: t.File, LicenceIDs: licenceIDs(t.Licence)})
+	}
 	for name, e := range iso.Files {
 		in.Image.Files[name] = e.Size
 	}
@@ -116,7 +120,7 @@ func (v *verification) policyLock(settings policy.Settings) (policy.Lock, error)
 	}{{"target", v.Lock.Target}, {"boot", v.Lock.Boot}, {"tools", v.Lock.Tools}} {
 		for _, p := range set.list {
 			q := policy.Package{
-				Set: set.name, Name: p.Name, Version: p.Version, Architecture: p.Architecture, Source: p.Source, Archive: p.Archive,
+				Set: set.name, Name: p.Name, Version: p.Version, Architecture: p.Architecture, Source: p.Source, Archive: p.Archive, Path: p.Path,
 				Component: component(p.Path), Licences: licences[string(p.SHA256)],
 			}
 			q.LicenceIDs = licenceIDs(q.Licences)

@@ -20,7 +20,8 @@ type Origin string
 // The origins of packages.
 const (
 	FromArchive Origin = "archive"
-	FromBase    Origin = "base" // came with the base image
+	FromBase    Origin = "base"    // came with the base image
+	FromProject Origin = "project" // a file of the project, which no archive has
 )
 
 // Mark is apt's: whether a package was asked for, or came as a dependency.

@@ -67,6 +67,9 @@ func packageOf(p *Package) *component {
 	if p.Deb != nil {
 		c.hashes, c.fileName, c.location = p.Deb.Hashes, path.Base(p.Deb.Path), Path(p.Deb.Path).uri()
 		c.origin = "below the mirror's base, archive " + line(p.Deb.Archive, maxLine)
+		if p.From == FromProject {
+			c.origin = "below the project's folder"
+		}
 		f.number("size", p.Deb.Size).add("archive", p.Deb.Archive).add("archive:path", p.Deb.Path).add("archive:suite", p.Deb.Suite).
 			add("archive:codename", p.Deb.Codename).add("archive:release-sha256", string(p.Deb.Release))
 	} else if p.From == FromBase {

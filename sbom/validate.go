@@ -152,7 +152,7 @@ func (p *Package) validate() error {
 		}
 	}
 	return first(p.Distro.validate(), size(p.InstalledSize), digest("layer", p.Layer), p.Licence.validate(), kinds(p.Dependencies),
-		oneOf("set", p.Set, []Set{Target, Boot, Tools}), oneOf("from", p.From, []Origin{FromArchive, FromBase}),
+		oneOf("set", p.Set, []Set{Target, Boot, Tools}), oneOf("from", p.From, []Origin{FromArchive, FromBase, FromProject}),
 		oneOf("mark", p.Mark, []Mark{"", Auto, Manual}), oneOf("completeness", p.Completeness, completenesses),
 		oneOf("executable", p.Executable, answers))
 }

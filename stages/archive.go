@@ -110,6 +110,9 @@ func (s *Session) bringAll(ctx context.Context) error {
 	if err := errors.Join(s.copyReleases(), s.copyImage(ctx)); err != nil {
 		return err
 	}
+	if _, err := s.Project.Collect(ctx, s.Store); err != nil { // package files are among it
+		return err
+	}
 	items := slices.DeleteFunc(s.lockedItems(), func(i fetch.Item) bool { return s.Store.Has(i.Digest) })
 	if len(items) == 0 {
 		return nil
@@ -150,6 +153,12 @@ func (a *archiver) project(p *Project) (err error) {
 	names = append(names, c.RequirementsFile, c.Boot.Menu, c.Base.Dockerfile, c.Base.SignedBy)
 	for _, s := range slices.Concat(c.Scripts, c.Preseed) {
 		names = append(names, s.From)
+	}
+	for _, d := range c.Debs {
+		names = append(names, d.File)
+	}
+	for _, t := range c.Boot.MemoryTests {
+		names = append(names, t.File)
 	}
 	for _, o := range c.Overlay {
 		names = append(names, o.From)

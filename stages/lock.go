@@ -61,6 +61,8 @@ type locking struct {
 	suites map[string]*suite
 	lock   *lockfile.Lock
 	base   *baseSystem
+	// debs are the package files of the project, in the config's order.
+	debs []archive.Package
 }
 
 // Lock resolves the project's config into exact content.

@@ -58,7 +58,7 @@ func (k *locking) openBase(ctx context.Context) (err error) {
 	g := &stage.Graph{}
 	lock := stage.Material{Ref: artifact.Ref{Path: "base image", Digest: locked.Manifest.Digest}}
 	items := Items(&lockfile.Lock{Image: &locked})
-	fetched := g.Add(fetch.Stage(lock, items, haveAll))
+	fetched := g.Add(fetch.Stage(lock, nil, items, haveAll))
 	tree := g.Add(base.Image(fetched.Set(fetch.Base), locked.Manifest.Digest)).Tree("root")
 	runner := &stage.Runner{Store: k.Store, Progress: k.Progress, Journal: k.Journal}
 	return runner.WithTree(ctx, g, tree, func(dir string) (err error) {

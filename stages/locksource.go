@@ -72,6 +72,9 @@ func (k *locking) sourceNeeds() ([]sourceNeed, error) {
 			}
 		}
 	}
+	for i := range k.debs {
+		built[k.debs[i].SHA256] = &k.debs[i]
+	}
 	var needs []sourceNeed
 	known := map[string]bool{}
 	for _, p := range slices.Concat(k.lock.Target, k.lock.Boot) {

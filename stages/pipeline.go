@@ -62,7 +62,7 @@ func (p Products) Goals() []stage.Handle {
 func Pipeline(c *config.Config, l *lockfile.Lock, m *Materials, fetcher fetch.Fetcher) (*stage.Graph, Products) {
 	g := &stage.Graph{}
 
-	fetched := g.Add(fetch.Stage(m.Lock, Items(l), fetcher))
+	fetched := g.Add(fetch.Stage(m.Lock, m.Debs, Items(l), fetcher))
 	installable := []stage.Set{fetched.Set(fetch.Target), fetched.Set(fetch.Proof)} // .debs of what is in the root tree
 	first := base.Bootstrap(fetched.Set(fetch.Base))
 	if l.Image != nil {
@@ -93,7 +93,7 @@ func Pipeline(c *config.Config, l *lockfile.Lock, m *Materials, fetcher fetch.Fe
 	sanitised := g.Add(sanitise.Stage(customised.Tree("root"), sanitise.Params{Keep: c.Sanitise.Keep, Protect: overlayPaths(m)}))
 	root := sanitised.Tree("root")
 
-	boots := g.Add(kernel.Stage(root, kernel.Params{Verity: c.Squashfs.Verity}))
+	boots := g.Add(kernel.Stage(root, kernel.Params{Verity: c.Squashfs.Verity, Casper: c.Live == "casper"}))
 	manifests := g.Add(manifest.Stage(root, manifest.Params{LiveOnly: c.Manifest.LiveOnly}))
 	packed := g.Add(squashfs.Stage(tools, root, squashfs.Params{Compression: c.Squashfs.Compression, Level: c.Squashfs.Level, Verity: c.Squashfs.Verity}))
 	squash := packed.File(squashfs.Output)
@@ -101,7 +101,7 @@ func Pipeline(c *config.Config, l *lockfile.Lock, m *Materials, fetcher fetch.Fe
 
 	live := livetree.Inputs{
 		Kernel: boots.File(kernel.Kernel), Initrd: boots.File(kernel.Initrd), System: boots.File(kernel.Facts), Squashfs: squash, Manifests: map[string]stage.File{},
-		BIOS: parts.File(bootparts.BIOS), EFI: parts.Set(bootparts.EFI), Memtest: parts.Set(bootparts.Memory), Config: m.Config, Menu: m.Menu,
+		BIOS: parts.File(bootparts.BIOS), EFI: parts.Set(bootparts.EFI), Memtest: parts.Set(bootparts.Memory), MemoryTests: m.MemoryTests, Config: m.Config, Menu: m.Menu,
 	}
 	products := []stage.File{squash, parts.File(bootparts.BIOS)}
 	if c.Squashfs.Verity {
@@ -115,6 +115,7 @@ func Pipeline(c *config.Config, l *lockfile.Lock, m *Materials, fetcher fetch.Fe
 	tree := g.Add(livetree.Stage(live, livetree.Params{
 		Name: c.Name, Title: c.Title, Release: c.Release, Architecture: c.Architecture,
 		Live: c.Live, Parameters: c.Boot.Parameters, Timeout: *c.Boot.Timeout, Serial: c.Boot.Serial, SecureBoot: c.Boot.SecureBoot, Persistence: c.Boot.Persistence,
+		MemoryTests: memoryTests(c),
 	})).Set(livetree.Output)
 
 	image := g.Add(iso.Stage(tools, iso.Inputs{
@@ -173,7 +174,7 @@ func Pipeline(c *config.Config, l *lockfile.Lock, m *Materials, fetcher fetch.Fe
 // ToolGraph is the part of the pipeline that unpacks the tools of one use.
 func ToolGraph(l *lockfile.Lock, use lockfile.Use, lock stage.Material, fetcher fetch.Fetcher) (*stage.Graph, stage.Tree) {
 	g := &stage.Graph{}
-	fetched := g.Add(fetch.Stage(lock, toolItems(l, use), fetcher))
+	fetched := g.Add(fetch.Stage(lock, nil, toolItems(l, use), fetcher))
 	return g, g.Add(toolbox.Stage(fetched.Set(fetch.Tools))).Tree("tools")
 }
 
@@ -243,6 +244,9 @@ func installParams(c *config.Config, l *lockfile.Lock, m *Materials) install.Par
 	for _, want := range c.Packages {
 		p.Manual = append(p.Manual, l.Pin(want.Name))
 	}
+	for _, d := range l.ProjectDebs() {
+		p.Manual = append(p.Manual, d.Name+"="+d.Version)
+	}
 	for _, s := range m.Preseed {
 		p.Preseed = append(p.Preseed, s.Path)
 	}
@@ -252,7 +256,7 @@ func installParams(c *config.Config, l *lockfile.Lock, m *Materials) install.Par
 func customiseParams(c *config.Config, m *Materials) customise.Params {
 	p := customise.Params{
 		Files: m.Overlay, Hostname: c.Hostname, Locale: c.Locale, Locales: c.Locales, Timezone: c.Timezone,
-		Keyboard: c.Keyboard, RootPasswordHash: c.RootPasswordHash,
+		Keyboard: c.Keyboard, RootPasswordHash: c.RootPasswordHash, LiveSession: liveSession(c),
 	}
 	for _, s := range m.Scripts {
 		p.Scripts = append(p.Scripts, s.Path)
@@ -263,6 +267,26 @@ func customiseParams(c *config.Config, m *Materials) customise.Params {
 		})
 	}
 	return p
+}
+
+// liveSession are the variables of casper.conf.
+func liveSession(c *config.Config) []customise.Variable {
+	s := c.LiveSession
+	var list []customise.Variable
+	for _, v := range []customise.Variable{{Name: "USERNAME", Value: s.User}, {Name: "USERFULLNAME", Value: s.FullName}, {Name: "HOST", Value: s.Host}, {Name: "FLAVOUR", Value: s.Flavour}} {
+		if v.Value != "" {
+			list = append(list, v)
+		}
+	}
+	return list
+}
+
+func memoryTests(c *config.Config) []livetree.MemoryTest {
+	var tests []livetree.MemoryTest
+	for _, t := range c.Boot.MemoryTests {
+		tests = append(tests, livetree.MemoryTest{File: RecordPath(config.Clean(t.File)), Path: t.OnMedium(), Title: t.Title, Firmware: t.Firmware, Options: t.Options})
+	}
+	return tests
 }
 
 func overlayPaths(m *Materials) []string {

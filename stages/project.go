@@ -95,7 +95,9 @@ type Materials struct {
 	OverlayFiles []stage.Material
 	Scripts      []stage.Material
 	Preseed      []stage.Material
-	Menu         *stage.Material
+	// Debs are package files, MemoryTests programs for the medium.
+	Debs, MemoryTests []stage.Material
+	Menu              *stage.Material
 	// Dockerfile of the base image and BaseKey of its signer, nil where the config names none.
 	Dockerfile, BaseKey *stage.Material
 	// Requirements is the project's list, and RequirementList what it says; both
@@ -170,6 +172,20 @@ func (c *collector) all(ctx context.Context, cfg *config.Config, m *Materials) e
 			return err
 		}
 		*one.to = &mat
+	}
+	for i, d := range cfg.Debs {
+		mat, err := c.pinned(d.File, d.SHA256)
+		if err != nil {
+			return debFault(i, err)
+		}
+		m.Debs = append(m.Debs, mat)
+	}
+	for i, t := range cfg.Boot.MemoryTests {
+		mat, err := c.pinned(t.File, t.SHA256)
+		if err != nil {
+			return fmt.Errorf("%s: boot.memory-tests[%d]: %w", config.FileName, i, err)
+		}
+		m.MemoryTests = append(m.MemoryTests, mat)
 	}
 	for _, o := range cfg.Overlay {
 		if err := c.overlay(ctx, o, m); err != nil {

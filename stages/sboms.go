@@ -20,6 +20,12 @@ func sbomParams(c *config.Config, l *lockfile.Lock) sbom.Params {
 		Location: "../../" + provenance.ImageName(c), Supplier: supplier(c), // from evidence/sbom
 		Archives: []sbom.Archive{}, Packages: []sbom.Locked{}, Base: baseImage(c, l),
 	}
+	for _, t := range c.Boot.MemoryTests {
+		if p.Licences == nil {
+			p.Licences = map[string]string{}
+		}
+		p.Licences[t.OnMedium()] = t.Licence
+	}
 	if c.Title != c.Name {
 		p.Title = c.Title
 	}

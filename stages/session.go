@@ -46,13 +46,13 @@ func (s *Session) tell(name string, st stage.State) {
 	}
 }
 
-// Fetcher brings locked files through an archive client. Parts of a base image
-// are in the store before it is asked.
+// Fetcher brings locked files through an archive client. What comes from elsewhere is in
+// the store before it is asked.
 func Fetcher(client *archive.Client) fetch.Fetcher {
 	return func(ctx context.Context, store *artifact.Store, items []fetch.Item, progress func(done, total int64)) error {
 		var wants []archive.Want
 		for _, it := range items {
-			if it.Repository == fetch.ImageRepository {
+			if it.Elsewhere() {
 				continue
 			}
 			w := archive.Want{Repository: it.Repository, Path: it.Path, SHA256: it.Digest, Size: it.Size}

@@ -27,7 +27,11 @@ func (k *locking) solve(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
 	suites := k.of(c.Archives)
-	var archives []aptsolve.Archive
+	// First of all: of equal versions, apt takes the project's.
+	archives, err := k.projectDebs(filepath.Join(work, "index-"+lockfile.Project))
+	if err != nil {
+		return err
+	}
 	for i, s := range suites {
 		a, err := k.plain(s, filepath.Join(work, fmt.Sprint("index-", i)))
 		if err != nil {
@@ -36,6 +40,13 @@ func (k *locking) solve(ctx context.Context) (err error) {
 		archives = append(archives, a)
 	}
 	all, origin := packagesOf(suites)
+	for _, p := range k.debs {
+		if _, listed := origin[p.SHA256]; listed {
+			// An archive has the very file, and its keys sign for it.
+			return fault.New(fault.Usage, "list the package under packages", "debs: %s is in %s", p.Filename, origin[p.SHA256])
+		}
+		all, origin[p.SHA256] = append(all, p), lockfile.Project
+	}
 	byDigest := map[artifact.Digest]*archive.Package{}
 	for i := range all {
 		byDigest[all[i].SHA256] = &all[i]
@@ -75,6 +86,9 @@ func (k *locking) target(ctx context.Context, s *solver, origin map[artifact.Dig
 	for _, p := range c.Packages {
 		request = append(request, p.Name)
 	}
+	for _, p := range k.debs {
+		request = append(request, p.Name+"="+p.Version)
+	}
 	if len(request) > 0 {
 		var err error
 		if chosen, err = s.solve(ctx, request, c.Recommends); err != nil {
@@ -86,6 +100,9 @@ func (k *locking) target(ctx context.Context, s *solver, origin map[artifact.Dig
 		if k.base == nil && !slices.ContainsFunc(chosen, func(p *archive.Package) bool { return p.Name == name || provides(p, name) }) {
 			return fmt.Errorf("packages: %s is not in apt's solution", name)
 		}
+	}
+	if err := k.checkDebs(chosen); err != nil {
+		return err
 	}
 	reasons := why(c, chosen, basis)
 	for _, p := range chosen {

@@ -230,7 +230,7 @@ func treeOf(t *testing.T, b config.Base, dir string) (*roottree.Manifest, lockfi
 	}
 	g := &stage.Graph{}
 	lock := stage.Material{Ref: artifact.Ref{Path: "lock", Digest: artifact.HashBytes(nil)}}
-	fetched := g.Add(fetch.Stage(lock, Items(&lockfile.Lock{Image: &img.Locked}), haveAll))
+	fetched := g.Add(fetch.Stage(lock, nil, Items(&lockfile.Lock{Image: &img.Locked}), haveAll))
 	tree := g.Add(base.Image(fetched.Set(fetch.Base), img.Locked.Manifest.Digest)).Tree("root")
 	var m *roottree.Manifest
 	runner := &stage.Runner{Store: store}

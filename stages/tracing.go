@@ -15,7 +15,13 @@ import (
 
 // traceParams are what config and lock say of packages and requirements.
 func traceParams(c *config.Config, l *lockfile.Lock, m *Materials) trace.Params {
-	p := trace.Params{Name: c.Name, Release: c.Release, Remove: c.Remove, Kernel: livetree.Kernel, Initrd: livetree.Initrd}
+	p := trace.Params{Name: c.Name, Release: c.Release, Remove: c.Remove, Installer: "install", Kernel: livetree.Kernel, Initrd: livetree.Initrd}
+	for _, t := range c.Boot.MemoryTests {
+		if p.Own == nil {
+			p.Own = map[string]string{}
+		}
+		p.Own[t.OnMedium()] = RecordPath(config.Clean(t.File))
+	}
 	for _, a := range l.Archives {
 		t := traces.Suite{ID: a.ID, Date: a.Date, Release: a.Release, Signers: []string{}, Indexes: []artifact.Ref{}}
 		for _, s := range a.Signers {
@@ -48,9 +54,16 @@ func traceParams(c *config.Config, l *lockfile.Lock, m *Materials) trace.Params 
 			}})
 		}
 	}
+	ofFile := map[string]string{} // names of packages by file of the project
+	for _, d := range l.ProjectDebs() {
+		ofFile[d.Path] = d.Name
+	}
 	for _, e := range c.Entries() {
-		if strings.HasPrefix(e.Path, "packages[") {
-			name, _, _ := strings.Cut(e.Name, "=")
+		name, _, _ := strings.Cut(e.Name, "=")
+		if strings.HasPrefix(e.Path, "debs[") {
+			name = ofFile[config.Clean(e.Name)]
+		}
+		if strings.HasPrefix(e.Path, "packages[") || strings.HasPrefix(e.Path, "debs[") {
 			p.Asked = append(p.Asked, traces.Asked{Name: name, Place: e.Path, Requirements: e.Requirements})
 		}
 	}
@@ -84,6 +97,9 @@ func tracePackage(l *lockfile.Lock, set string, p lockfile.Package) trace.Packag
 			Set: set, Origin: traces.Archive, Archive: p.Archive, Path: p.Path, Size: p.Size, SHA256: p.SHA256, Why: p.Why,
 		},
 		List: l.ArchiveOf(p.Archive).Repository + "/" + p.Path + contents.Suffix,
+	}
+	if p.Archive == lockfile.Project {
+		t.Origin = traces.Overlay
 	}
 	for _, s := range l.Sources {
 		if s.Name == p.Source && s.Version == p.SourceVersion && slices.Contains(s.For, p.ID()) {

@@ -32,6 +32,13 @@ func why(c *config.Config, chosen []*archive.Package, basis map[artifact.Digest]
 			}
 		}
 	}
+	for i, d := range c.Debs {
+		for _, p := range sorted {
+			if p.SHA256 == d.SHA256 {
+				reach(p, fmt.Sprintf("debs[%d]: %s", i, d.File))
+			}
+		}
+	}
 	for _, p := range sorted {
 		switch {
 		case !basis[p.SHA256]:

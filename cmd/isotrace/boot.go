@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -45,7 +46,8 @@ outputs. What a guest writes to its disk is thrown away.
 
 The firmware secureboot is UEFI with Secure Boot on and Microsoft's keys. With
 --entry another entry of the boot menu is taken: isotrace presses its hot key
-(i, d or m). A menu of the project's own has to have the same ones.`,
+(i, d or m). A menu of the project's own has to have the same ones. memory-0 is the
+first of boot.memory-tests, whose hot key is 0; what it writes, --expect has to say.`,
 		Example: `  isotrace boot out
   isotrace boot out --firmware bios,uefi,secureboot --medium cd,usb
   isotrace boot out --firmware bios,uefi --medium vhd
@@ -60,7 +62,7 @@ The firmware secureboot is UEFI with Secure Boot on and Microsoft's keys. With
 	c.Flags().StringSliceVar(&f.medium, "medium", []string{"cd"}, "`medium`: cd, usb, vhd, raw or qcow2, or several with commas")
 	c.Flags().StringVar(&f.accelerator, "accelerator", "", "kvm or tcg (default: kvm where it works)")
 	c.Flags().IntVar(&f.processors, "processors", 2, "`processors` of the machine, 1 to 64")
-	c.Flags().StringVar(&f.entry, "entry", "try", "the `entry` of the boot menu: try, install, check or memtest")
+	c.Flags().StringVar(&f.entry, "entry", "try", "the `entry` of the boot menu: try, install, check, memtest or memory-N")
 	c.Flags().StringVar(&f.expect, "expect", "", "the `text` on the console to wait for (default: what the entry writes when it has come up)")
 	c.Flags().DurationVar(&f.timeout, "timeout", 15*time.Minute, "how long one boot may take")
 	c.Flags().BoolVar(&f.console, "console", false, "show the console while it boots")
@@ -103,6 +105,15 @@ var entries = map[string]menuEntry{
 	"install": {"i", []string{"login:"}},
 	"check":   {"d", []string{"Verification success", "Check finished: no errors found"}},
 	"memtest": {"m", []string{"Memtest86+"}},
+}
+
+// entryOf finds an entry by its name; memory-N is the Nth memory test of the project.
+func entryOf(name string) (menuEntry, bool) {
+	if n, ok := strings.CutPrefix(name, "memory-"); ok && len(n) == 1 && n >= "0" && n <= "9" {
+		return menuEntry{key: n}, true
+	}
+	e, ok := entries[name]
+	return e, ok
 }
 
 // bootResult is one boot.
@@ -157,19 +168,23 @@ func (f bootFlags) check() error {
 			return fault.New(fault.Usage, "bios, uefi or secureboot", "--firmware %s: is not known", x)
 		}
 	}
+	entry, known := entryOf(f.entry)
 	for _, x := range f.medium {
 		if !slices.Contains(mediums, x) {
 			return fault.New(fault.Usage, "cd, usb, vhd, raw or qcow2", "--medium %s: is not known", x)
 		}
-		if emulator.Medium(x).IsDisk() && entries[f.entry].key != "" {
+		if emulator.Medium(x).IsDisk() && entry.key != "" {
 			return fault.New(fault.Usage, "leave out --entry: the menu of a disk has one entry", "--medium %s: has no entry %s", x, f.entry)
 		}
 	}
 	if f.processors < 1 || f.processors > 64 {
 		return fault.New(fault.Usage, "1 to 64", "--processors %d: is out of bounds", f.processors)
 	}
-	if _, ok := entries[f.entry]; !ok {
-		return fault.New(fault.Usage, "try, install, check or memtest", "--entry %s: is not known", f.entry)
+	switch {
+	case !known:
+		return fault.New(fault.Usage, "try, install, check, memtest or memory-0 to memory-9", "--entry %s: is not known", f.entry)
+	case len(entry.ends) == 0 && f.expect == "":
+		return fault.New(fault.Usage, "say with --expect what it writes to the first serial port", "--entry %s: what it writes is not known", f.entry)
 	}
 	if !slices.Contains([]string{"", string(emulator.KVM), string(emulator.TCG)}, f.accelerator) {
 		return fault.New(fault.Usage, "kvm or tcg", "--accelerator %s: is not known", f.accelerator)
@@ -186,9 +201,10 @@ func (a *app) bootEach(ctx context.Context, s *stages.Session, toolbox string, b
 	if err := os.MkdirAll(keep, 0o755); err != nil {
 		return err
 	}
+	entry, _ := entryOf(f.entry)
 	o := emulator.Options{
 		Toolbox: toolbox, Scratch: scratch, Processors: f.processors, Accelerator: emulator.Accelerator(f.accelerator),
-		Key: entries[f.entry].key, Expect: entries[f.entry].ends, Timeout: f.timeout, Notice: func(text string) { s.Progress.Line("boot", text) },
+		Key: entry.key, Expect: entry.ends, Timeout: f.timeout, Notice: func(text string) { s.Progress.Line("boot", text) },
 	}
 	if f.expect != "" {
 		o.Expect = []string{f.expect}

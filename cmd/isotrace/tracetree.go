@@ -169,6 +169,9 @@ func packageTree(c *provenance.PackageChain) *node {
 	if c.Package.Origin == trace.Base {
 		return n.add(&node{text: "came with the base image; its .deb is not at hand"})
 	}
+	if c.Package.Origin == trace.Overlay {
+		return n.add(&node{text: fmt.Sprintf("%s of the project  sha256:%s, which its config pins; no archive's key has signed it", c.Path, c.SHA256)})
+	}
 	return n.add(signed(&node{text: fmt.Sprintf("%s  sha256:%s", c.Path, c.SHA256)}, c.Archive, c.Index))
 }
 

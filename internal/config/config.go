@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/isotrace/isotrace/internal/artifact"
 )
 
 // FileName is the name of the config in a project's folder.
@@ -31,8 +33,12 @@ type Config struct {
 	Mirrors map[string][]string `yaml:"mirrors,omitempty" json:"mirrors,omitempty"`
 	// Live is the program that boots the image from its squashfs.
 	Live string `yaml:"live,omitempty" json:"live,omitempty" jsonschema:"enum=live-boot,enum=casper"`
+	// LiveSession is what casper calls the live system and its user.
+	LiveSession LiveSession `yaml:"live-session,omitempty" json:"live-session,omitzero"`
 	// Packages that the image shall have, with what they need.
 	Packages []Package `yaml:"packages,omitempty" json:"packages,omitempty"`
+	// Debs are packages that no archive has: files of the project, installed beside Packages.
+	Debs []Deb `yaml:"debs,omitempty" json:"debs,omitempty"`
 	// Recommends also installs what the packages recommend.
 	Recommends bool `yaml:"recommends,omitempty" json:"recommends,omitempty"`
 	// Sources also locks and fetches the source packages of what is in the image
@@ -153,6 +159,31 @@ type Package struct {
 	Requirements []string `yaml:"requirements,omitempty" json:"requirements,omitempty"`
 }
 
+// LiveSession are the names of /etc/casper.conf. Where no flavour is given, casper makes
+// user and host name of the first word of the title.
+type LiveSession struct {
+	// Flavour of the distribution, such as Ubuntu; casper takes user and host from this
+	// file only where it is set, so it is the title where one of them is.
+	Flavour string `yaml:"flavour,omitempty" json:"flavour,omitempty"`
+	// User that is logged in; casper makes the account when it boots.
+	User string `yaml:"user,omitempty" json:"user,omitempty"`
+	// FullName of the user.
+	FullName string `yaml:"full-name,omitempty" json:"full-name,omitempty"`
+	// Host name of the live system.
+	Host string `yaml:"host,omitempty" json:"host,omitempty"`
+}
+
+// Deb is a package file of the project. No archive's key has signed it: the project
+// answers for it, by its SHA-256.
+type Deb struct {
+	// File is the path below the project's folder.
+	File string `yaml:"file" json:"file"`
+	// SHA256 of the file, in lower-case hexadecimal.
+	SHA256 artifact.Digest `yaml:"sha256" json:"sha256"`
+	// Requirements are identifiers of the project's own.
+	Requirements []string `yaml:"requirements,omitempty" json:"requirements,omitempty"`
+}
+
 // Source is a file of the project. In YAML it may also be the path alone.
 type Source struct {
 	// From is the path below the project's folder.
@@ -242,6 +273,8 @@ type Boot struct {
 	Serial bool `yaml:"serial,omitempty" json:"serial,omitempty"`
 	// Memtest offers memtest86+; true where it is left out.
 	Memtest *bool `yaml:"memtest,omitempty" json:"memtest,omitempty"`
+	// MemoryTests are memory tests of other vendors, offered beside memtest86+.
+	MemoryTests []MemoryTest `yaml:"memory-tests,omitempty" json:"memory-tests,omitempty"`
 	// SecureBoot starts the image through shim and the GRUB that the distribution
 	// signed, so that it boots where Secure Boot is on. The kernel has to be signed,
 	// too. Without it GRUB is made from its modules, and nobody has signed it.
@@ -254,6 +287,26 @@ type Boot struct {
 	// loaders, menu and kernel parameters as a whole.
 	Requirements []string `yaml:"requirements,omitempty" json:"requirements,omitempty"`
 }
+
+// MemoryTest is a vendor's program that tests memory: a file of the project. It goes to
+// the medium as it is; what its licence allows is the project's to know.
+type MemoryTest struct {
+	// File is the path below the project's folder.
+	File string `yaml:"file" json:"file"`
+	// SHA256 of the file, in lower-case hexadecimal.
+	SHA256 artifact.Digest `yaml:"sha256" json:"sha256"`
+	// Title that the boot menu has for it.
+	Title string `yaml:"title" json:"title"`
+	// Firmware that starts it: uefi, an EFI program, or bios, as Linux's 16-bit boot protocol has it.
+	Firmware string `yaml:"firmware" json:"firmware" jsonschema:"enum=uefi,enum=bios"`
+	// Options are given to the program, one word an entry.
+	Options []string `yaml:"options,omitempty" json:"options,omitempty"`
+	// Licence is an SPDX expression, such as LicenseRef-Vendor, for the bills of materials.
+	Licence string `yaml:"licence" json:"licence"`
+}
+
+// OnMedium is where the medium has the program.
+func (m MemoryTest) OnMedium() string { return "boot/memory/" + path.Base(Clean(m.File)) }
 
 // WithMemtest tells whether memtest86+ is offered.
 func (b Boot) WithMemtest() bool { return b.Memtest == nil || *b.Memtest }
@@ -328,6 +381,9 @@ func (c *Config) defaults() {
 	}
 	if c.Live == "" {
 		c.Live = "live-boot"
+	}
+	if s := &c.LiveSession; s.Flavour == "" && s.User+s.FullName+s.Host != "" {
+		s.Flavour = c.Title
 	}
 	if c.Squashfs.Compression == "" {
 		c.Squashfs.Compression = "zstd"

@@ -13,12 +13,45 @@ import (
 
 	"github.com/invopop/jsonschema"
 
+	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/fault"
 )
 
 var update = flag.Bool("update", false, "write the goldens")
 
 const minimal = "name: x\nrelease: \"1\"\nbase: {oci: layout}\n"
+
+const sum = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+func TestPinnedFiles(t *testing.T) {
+	text := minimal + "live: casper\ntitle: Demo\nlive-session: {user: demo}\ndebs: [{file: ./debs/a.deb, sha256: " + sum + ", requirements: [R-1]}]\n" +
+		"boot: {memory-tests: [{file: vendor/MT.efi, sha256: " + sum + ", title: MT 1, firmware: uefi, licence: LicenseRef-V AND MIT, options: [a=b]}]}\n"
+	c, err := Parse(FileName, []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.LiveSession.Flavour != "Demo" || c.Boot.MemoryTests[0].OnMedium() != "boot/memory/MT.efi" {
+		t.Errorf("%+v", c)
+	}
+	intent := func(text string) artifact.Digest {
+		c, err := Parse(FileName, []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := c.Intent()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	same := strings.ReplaceAll(strings.Replace(text, "./debs", "debs", 1), "R-1", "R-2")
+	if intent(text) != intent(same) {
+		t.Error("a requirement, or another way to write a path, wants another lock")
+	}
+	if intent(text) == intent(strings.Replace(text, "debs: [{file: ./debs/a.deb, sha256: e3", "debs: [{file: ./debs/a.deb, sha256: f3", 1)) {
+		t.Error("another package file does not want another lock")
+	}
+}
 
 func TestParseDefaults(t *testing.T) {
 	c, err := Parse(FileName, []byte(minimal))
@@ -85,6 +118,23 @@ func TestParseRefuses(t *testing.T) {
 		{minimal + "disk: {size: 2041GiB}\n", "disk.size"},
 		{minimal + "disk: {size: 99999999999999999999GiB}\n", "disk.size"},
 		{minimal + "disk: {parameters: [\"a b\"]}\n", "disk.parameters[0]"},
+		{minimal + "debs: [{file: ../x.deb, sha256: " + sum + "}]\n", "debs[0].file: \"../x.deb\" leads out"},
+		{minimal + "debs: [{file: \"a b.deb\", sha256: " + sum + "}]\n", "debs[0].file"},
+		{minimal + "debs: [{file: x.rpm, sha256: " + sum + "}]\n", "debs[0].file: \"x.rpm\" is no .deb"},
+		{minimal + "debs: [{file: x.deb}]\n", "debs[0].sha256"},
+		{minimal + "debs: [{file: x.deb, sha256: ABC}]\n", "debs[0].sha256"},
+		{minimal + "debs: [{file: x.deb, sha256: " + sum + "}, {file: ./x.deb, sha256: " + sum + "}]\n", "debs[1]: ./x.deb is listed twice"},
+		{minimal + "boot: {memory-tests: [{file: m.efi, sha256: " + sum + ", title: M, firmware: uboot, licence: X}]}\n", "boot.memory-tests[0].firmware: \"uboot\" is not known"},
+		{minimal + "boot: {memory-tests: [{file: m.efi, sha256: " + sum + ", title: M, firmware: uefi}]}\n", "boot.memory-tests[0].licence"},
+		{minimal + "boot: {memory-tests: [{file: m.efi, sha256: " + sum + ", title: 'M \"', firmware: uefi, licence: X}]}\n", "boot.memory-tests[0].title"},
+		{minimal + "boot: {memory-tests: [{file: 'm;.efi', sha256: " + sum + ", title: M, firmware: uefi, licence: X}]}\n", "boot.memory-tests[0].file"},
+		{minimal + "boot: {memory-tests: [{file: m.efi, sha256: " + sum + ", title: M, firmware: uefi, licence: X, options: ['a;b']}]}\n", "boot.memory-tests[0].options[0]"},
+		{minimal + "boot: {memory-tests: [{file: a/m.efi, sha256: " + sum + ", title: M, firmware: uefi, licence: X}, {file: b/M.EFI, sha256: " + sum + ", title: M, firmware: uefi, licence: X}]}\n", "boot.memory-tests[1]: m.efi is listed twice"},
+		{minimal + "live-session: {user: demo}\n", "live-session: only casper reads it"},
+		{minimal + "live: casper\nlive-session: {user: Demo}\n", "live-session.user"},
+		{minimal + "live: casper\nlive-session: {flavour: '$(x)'}\n", "live-session.flavour"},
+		{minimal + "live: casper\nlive-session: {host: a.b}\n", "live-session.host"},
+		{minimal + "archives: [{repository: project, suite: x, components: [main], signed-by: k}]\n", "archives[0].repository: records call"},
 		{minimal + "sanitise: {keep: [everything]}\n", "sanitise.keep[0]: there is no pass"},
 		{minimal + "problems: [{id: PR 12}]\n", `problems[0].id: "PR 12" is no identifier`},
 		{minimal + "problems: [{id: PR-12}, {id: PR-12}]\n", "problems[1].id: PR-12 stands there twice"},

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/isotrace/isotrace/internal/artifact"
 )
@@ -17,6 +18,11 @@ func (c *Config) Intent() (artifact.Digest, error) {
 		names[i] = p.Name
 	}
 	slices.Sort(names)
+	var debs []Deb
+	for _, d := range c.Debs {
+		debs = append(debs, Deb{File: Clean(d.File), SHA256: d.SHA256})
+	}
+	slices.SortFunc(debs, func(a, b Deb) int { return strings.Compare(a.File, b.File) })
 	b, err := json.Marshal(struct {
 		Format       int       `json:"format"`
 		Architecture string    `json:"architecture"`
@@ -26,6 +32,7 @@ func (c *Config) Intent() (artifact.Digest, error) {
 		Tools        []Archive `json:"tools"`
 		Live         string    `json:"live"`
 		Packages     []string  `json:"packages"`
+		Debs         []Deb     `json:"debs,omitempty"`
 		Recommends   bool      `json:"recommends"`
 		Memtest      bool      `json:"memtest"`
 		SecureBoot   bool      `json:"secure-boot,omitempty"`
@@ -33,7 +40,7 @@ func (c *Config) Intent() (artifact.Digest, error) {
 		Disks        []string  `json:"disks,omitempty"`
 		Epoch        string    `json:"epoch"`
 		Sources      bool      `json:"sources,omitempty"`
-	}{1, c.Architecture, c.Base, c.Archives, c.BootArchives(), c.ToolArchives(), c.Live, names, c.Recommends, c.Boot.WithMemtest(), c.Boot.SecureBoot, c.Squashfs.Verity, c.DiskFormats(), c.Epoch, c.Sources})
+	}{1, c.Architecture, c.Base, c.Archives, c.BootArchives(), c.ToolArchives(), c.Live, names, debs, c.Recommends, c.Boot.WithMemtest(), c.Boot.SecureBoot, c.Squashfs.Verity, c.DiskFormats(), c.Epoch, c.Sources})
 	if err != nil {
 		return "", fmt.Errorf("digest of the config: %w", err)
 	}

@@ -30,6 +30,9 @@ func (c *Config) Entries() []Entry {
 	for i, p := range c.Packages {
 		all = append(all, Entry{at("packages", i), p.Name, p.Requirements})
 	}
+	for i, d := range c.Debs {
+		all = append(all, Entry{at("debs", i), d.File, d.Requirements})
+	}
 	for _, k := range []keyed[Source]{{"preseed", c.Preseed}, {"scripts", c.Scripts}} {
 		for i, s := range k.list {
 			all = append(all, Entry{at(k.key, i), s.From, s.Requirements})
@@ -47,7 +50,7 @@ func (c *Config) Entries() []Entry {
 func (f *file) requirements(c *Config) error {
 	if c.RequirementsFile != "" {
 		if err := local(c.RequirementsFile); err != nil {
-			return f.errorAt("requirements-file", "a path below the project's folder", "%w", err)
+			return f.errorAt("requirements-file", inProject, "%w", err)
 		}
 	}
 	for _, e := range c.Entries() {

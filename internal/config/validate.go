@@ -41,6 +41,8 @@ var (
 	partyForm    = form(`^[^\x00-\x1f\x7f<>]+$`)
 	contactForm  = form(`^[A-Za-z0-9_+-]+(\.[A-Za-z0-9_+-]+)*@[A-Za-z0-9]+(-+[A-Za-z0-9]+)*(\.[A-Za-z0-9]+(-+[A-Za-z0-9]+)*)+$`)
 	urlForm      = form(`^[!#-;=?-\[\]_a-z~]+$`)
+	mediumForm   = form(`^[a-z0-9][a-z0-9._+-]{0,63}$`)
+	licenceForm  = form(`^[A-Za-z0-9.+-]+( (AND|OR|WITH) [A-Za-z0-9.+-]+){0,8}$`)
 	modeForm     = form(`^[0-7]{3,4}$`)
 )
 
@@ -103,7 +105,7 @@ func (f *file) validate(c *Config) error {
 			return f.errorAt(r.path, r.hint, "%s", r.want)
 		}
 	}
-	for _, check := range []func(*Config) error{f.base, f.archives, f.mirrors, f.packages, f.sources, f.users, f.squashfs, f.epoch, f.requirements, f.supplier} {
+	for _, check := range []func(*Config) error{f.base, f.archives, f.mirrors, f.packages, f.sources, f.memoryTests, f.liveSession, f.users, f.squashfs, f.epoch, f.requirements, f.supplier} {
 		if err := check(c); err != nil {
 			return err
 		}
@@ -160,6 +162,9 @@ func (f *file) archives(c *Config) error {
 			if a.Repository != "" && !repoForm(a.Repository) {
 				return f.errorAt(here+".repository", "the last element of the mirror's address, such as debian", "%q is no name", a.Repository)
 			}
+			if a.Repository == "project" || a.Repository == "image" {
+				return f.errorAt(here+".repository", "use another folder of the mirror", "records call the project's files and the base image so")
+			}
 			if len(a.Components) == 0 {
 				return f.errorAt(here+".components", "such as components: [main]", "want at least one")
 			}
@@ -213,6 +218,9 @@ func (f *file) packages(c *Config) error {
 		}
 		seen[name] = true
 	}
+	if err := f.debs(c); err != nil {
+		return err
+	}
 	for _, k := range []keyed[string]{{"remove", c.Remove}, {"manifest.live-only", c.Manifest.LiveOnly}} {
 		for i, name := range k.list {
 			if err := archive.ValidatePackageName(name); err != nil {
@@ -223,23 +231,111 @@ func (f *file) packages(c *Config) error {
 	return nil
 }
 
+const inProject = "a path below the project's folder"
+
+func (f *file) debs(c *Config) error {
+	seen := map[string]bool{}
+	for i, d := range c.Debs {
+		here := at("debs", i)
+		if err := f.pinned(here, d.File, d.SHA256); err != nil {
+			return err
+		}
+		if path.Ext(d.File) != ".deb" {
+			return f.errorAt(here+".file", "such as debs/agent_1.0_amd64.deb", "%q is no .deb", d.File)
+		}
+		if seen[Clean(d.File)] {
+			return f.errorAt(here, "", "%s is listed twice", d.File)
+		}
+		seen[Clean(d.File)] = true
+	}
+	return nil
+}
+
+// pinned checks an entry that names a file and its content. The path has the form that
+// archives have, since records and locks name the file like one of theirs.
+func (f *file) pinned(here, name string, sum artifact.Digest) error {
+	if err := local(name); err != nil {
+		return f.errorAt(here+".file", inProject, "%w", err)
+	}
+	if err := archive.ValidatePath(Clean(name)); err != nil {
+		return f.errorAt(here+".file", inProject, "%w", err)
+	}
+	if err := sum.Validate(); err != nil {
+		return f.errorAt(here+".sha256", "sha256sum FILE prints it", "%w", err)
+	}
+	return nil
+}
+
+func (f *file) liveSession(c *Config) error {
+	s := c.LiveSession
+	for _, r := range []rule{
+		{"live-session", s == LiveSession{} || c.Live == "casper", "set live: casper, or leave it out", "only casper reads it"},
+		{"live-session.flavour", s.Flavour == "" || titleForm(s.Flavour), "such as Ubuntu", "want up to 80 characters without quotes and $"},
+		{"live-session.full-name", s.FullName == "" || titleForm(s.FullName), "such as Live session user", "want up to 80 characters without quotes and $"},
+		{"live-session.user", s.User == "" || userForm(s.User), "lower-case letters, digits, _ and -", "is no name for an account"},
+		{"live-session.host", s.Host == "" || hostForm(s.Host), "lower-case letters, digits and -", "is no host name"},
+	} {
+		if !r.ok {
+			return f.errorAt(r.path, r.hint, "%s", r.want)
+		}
+	}
+	return nil
+}
+
+// maxMemoryTests is how many there are digits for, which are their hot keys.
+const maxMemoryTests = 10
+
+func (f *file) memoryTests(c *Config) error {
+	if len(c.Boot.MemoryTests) > maxMemoryTests {
+		return f.errorAt("boot.memory-tests", "", "want at most %d", maxMemoryTests)
+	}
+	seen := map[string]bool{}
+	for i, m := range c.Boot.MemoryTests {
+		here := at("boot.memory-tests", i)
+		if err := f.pinned(here, m.File, m.SHA256); err != nil {
+			return err
+		}
+		// The medium has it under its own name, in one folder with the others.
+		base := strings.ToLower(path.Base(Clean(m.File)))
+		switch {
+		case !mediumForm(base):
+			return f.errorAt(here+".file", "letters, digits, dots, _, + and -", "%q is no name for a file on the medium", path.Base(m.File))
+		case seen[base]:
+			return f.errorAt(here, "", "%s is listed twice", base)
+		case !titleForm(m.Title):
+			return f.errorAt(here+".title", "as the boot menu has it, without quotes and $", "%q is no title", m.Title)
+		case m.Firmware != "uefi" && m.Firmware != "bios":
+			return f.errorAt(here+".firmware", "uefi or bios", "%q is not known", m.Firmware)
+		case !licenceForm(m.Licence):
+			return f.errorAt(here+".licence", "an SPDX expression, such as LicenseRef-Vendor", "%q is none", m.Licence)
+		}
+		for j, o := range m.Options {
+			if !kernelForm(o) {
+				return f.errorAt(at(here+".options", j), "one word an entry", "%q is none", o)
+			}
+		}
+		seen[base] = true
+	}
+	return nil
+}
+
 func (f *file) sources(c *Config) error {
 	for _, k := range []keyed[Source]{{"preseed", c.Preseed}, {"scripts", c.Scripts}} {
 		for i, s := range k.list {
 			if err := local(s.From); err != nil {
-				return f.errorAt(at(k.key, i), "a path below the project's folder", "%w", err)
+				return f.errorAt(at(k.key, i), inProject, "%w", err)
 			}
 		}
 	}
 	if c.Boot.Menu != "" {
 		if err := local(c.Boot.Menu); err != nil {
-			return f.errorAt("boot.menu", "a path below the project's folder", "%w", err)
+			return f.errorAt("boot.menu", inProject, "%w", err)
 		}
 	}
 	for i, o := range c.Overlay {
 		here := at("overlay", i)
 		if err := local(o.From); err != nil {
-			return f.errorAt(here+".from", "a path below the project's folder", "%w", err)
+			return f.errorAt(here+".from", inProject, "%w", err)
 		}
 		if !strings.HasPrefix(o.To, "/") || strings.ContainsRune(o.To, 0) || strings.Contains(o.To, "/../") || path.Base(o.To) == ".." {
 			return f.errorAt(here+".to", "such as /etc/motd", "want an absolute path in the image")

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 
@@ -132,6 +133,10 @@ const (
 	UseEmulator Use = "emulator" // tools: runs it, for isotrace boot
 )
 
+// Project stands for an archive where the package is a file of the project: its path is
+// the one below the project's folder. No ID of an archive is like it.
+const Project = "project"
+
 // Package is a .deb.
 type Package struct {
 	Name          string          `yaml:"name"`
@@ -139,7 +144,7 @@ type Package struct {
 	Architecture  string          `yaml:"architecture"`
 	Source        string          `yaml:"source"`
 	SourceVersion string          `yaml:"source-version"`
-	Archive       string          `yaml:"archive"` // ID
+	Archive       string          `yaml:"archive"` // ID, or Project
 	Path          string          `yaml:"path"`    // below the mirror's base
 	Size          int64           `yaml:"size"`
 	SHA256        artifact.Digest `yaml:"sha256"`
@@ -225,8 +230,29 @@ func (l *Lock) CheckConfig(c *config.Config) error {
 		return fault.New(fault.Usage, "run isotrace lock, look at what changes, and keep both",
 			"%s does not belong to %s: the config's base, archives or packages have changed since", FileName, config.FileName)
 	}
+	if err := l.checkDebs(c); err != nil {
+		return err
+	}
 	if without := l.WithoutSource(); c.Sources && len(without) > 0 {
 		return fault.New(fault.Usage, relock, "%s: does not tell where the source of %s is", FileName, without[0])
+	}
+	return nil
+}
+
+// checkDebs refuses a lock that has other package files of the project than the config.
+func (l *Lock) checkDebs(c *config.Config) error {
+	pinned := map[string]artifact.Digest{}
+	for _, d := range c.Debs {
+		pinned[config.Clean(d.File)] = d.SHA256
+	}
+	for _, p := range l.ProjectDebs() {
+		if pinned[p.Path] != p.SHA256 {
+			return fault.New(fault.Usage, relock, "%s: %s with SHA-256 %s is not among the debs of %s", FileName, p.Path, p.SHA256, config.FileName)
+		}
+		delete(pinned, p.Path)
+	}
+	for _, name := range slices.Sorted(maps.Keys(pinned)) {
+		return fault.New(fault.Usage, relock, "%s: does not have %s, which %s lists", FileName, name, config.FileName)
 	}
 	return nil
 }

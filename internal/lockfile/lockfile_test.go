@@ -236,3 +236,55 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// TestProjectDebs: a package file of the project is the config's, and is installed.
+func TestProjectDebs(t *testing.T) {
+	own := Package{
+		Name: "agent", Version: "1", Architecture: "all", Source: "agent", SourceVersion: "1", Archive: Project, Path: "debs/agent.deb",
+		Size: 10, SHA256: artifact.HashBytes([]byte("agent")), For: []Use{UseInstall}, Why: "debs[0]: debs/agent.deb",
+	}
+	lock := func(change func(*Lock)) error {
+		l := sample()
+		l.Sources, l.SourcesMissing = nil, nil
+		l.Target = append(l.Target, own)
+		change(l)
+		text, err := l.Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = Decode(FileName, text)
+		return err
+	}
+	if err := lock(func(*Lock) {}); err != nil {
+		t.Error(err)
+	}
+	for name, change := range map[string]func(*Lock){
+		"proof":  func(l *Lock) { l.Target[3].For = []Use{UseProof} },
+		"base":   func(l *Lock) { l.Target[3].For = []Use{UseBase} },
+		"a tool": func(l *Lock) { l.Tools = append(l.Tools, own); l.Target = l.Target[:3] },
+		"escape": func(l *Lock) { l.Target[3].Path = "../agent.deb" },
+	} {
+		if err := lock(change); err == nil {
+			t.Errorf("%s: was taken", name)
+		}
+	}
+	l := sample()
+	l.Target = append(l.Target, own)
+	if a := l.ArchiveOf(Project); a.Repository != Project || len(l.ProjectDebs()) != 1 {
+		t.Errorf("%+v, %v", a, l.ProjectDebs())
+	}
+	for _, c := range []struct {
+		debs []config.Deb
+		want string
+	}{
+		{[]config.Deb{{File: "./debs/agent.deb", SHA256: own.SHA256}}, ""},
+		{nil, "is not among the debs"},
+		{[]config.Deb{{File: "debs/agent.deb", SHA256: digest("f")}}, "is not among the debs"},
+		{[]config.Deb{{File: "debs/agent.deb", SHA256: own.SHA256}, {File: "debs/b.deb", SHA256: own.SHA256}}, "does not have debs/b.deb"},
+	} {
+		err := l.checkDebs(&config.Config{Debs: c.debs})
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%v: %v, want %q", c.debs, err, c.want)
+		}
+	}
+}

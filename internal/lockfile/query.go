@@ -7,8 +7,12 @@ import (
 	"github.com/isotrace/isotrace/internal/artifact"
 )
 
-// ArchiveOf returns the archive of an ID. The lock was validated, so there is one.
+// ArchiveOf returns the archive of an ID. The lock was validated, so there is one. That of
+// Project has nothing but a name.
 func (l *Lock) ArchiveOf(id string) Archive {
+	if id == Project {
+		return Archive{ID: Project, Repository: Project}
+	}
 	for _, a := range l.Archives {
 		if a.ID == id {
 			return a
@@ -28,6 +32,17 @@ func (a Archive) Files() []artifact.Ref {
 		refs = append(refs, i.Ref)
 	}
 	return refs
+}
+
+// ProjectDebs are the packages that are files of the project.
+func (l *Lock) ProjectDebs() []Package {
+	var list []Package
+	for _, p := range l.Target {
+		if p.Archive == Project {
+			list = append(list, p)
+		}
+	}
+	return list
 }
 
 // Is tells whether the package has the use.

@@ -135,6 +135,12 @@ func (p Package) validate(archives map[string]bool, uses []Use) error {
 	if p.Size <= 0 {
 		return fmt.Errorf("size %d", p.Size)
 	}
+	if p.Archive == Project {
+		if !slices.Equal(p.For, []Use{UseInstall}) || !slices.Contains(uses, UseInstall) {
+			return errors.New("is a file of the project, which is only ever installed")
+		}
+		return nil
+	}
 	if !archives[p.Archive] {
 		return fmt.Errorf("archive %q is not in the lock", p.Archive)
 	}

@@ -14,6 +14,8 @@ type Facts struct {
 	Codename string `json:"codename"` // of the distribution, or empty
 	// Installer tells that the tree has a program that installs it.
 	Installer bool `json:"installer"`
+	// Medium is the UUID by which the initrd knows its medium, where it looks for one.
+	Medium string `json:"medium,omitempty"`
 }
 
 // The beginnings of the paths of a kernel and its initial RAM file system, before the

@@ -131,6 +131,8 @@ type Placed struct {
 	Ref  artifact.Ref
 	// Root is the path of the file of the root tree that it is, or "".
 	Root string
+	// Project is the record path of the file of the project that it is, or "".
+	Project string
 	// By is the program that made it, or nil.
 	By *int
 	// Stage made it, where neither the root tree nor a package has it and no
@@ -150,6 +152,8 @@ func (t *Tracer) Around(files []Placed) []Origin {
 			t.copyOf(&o, f.Root)
 		case ok:
 			o.Kind, o.Package = Archive, &b.pkg
+		case f.Project != "":
+			o.Kind, o.By = Overlay, t.actor(f.Stage, stage.Actor{Kind: stage.ByOverlay, Name: f.Project})
 		case f.By != nil:
 			o.Kind, o.By = Generated, f.By
 		case f.Stage != "":

@@ -31,6 +31,8 @@ type Root struct {
 	Tree *roottree.Manifest
 	DB   *dpkgdb.DB
 	Debs []Deb // of what is installed, in the order of the packages
+	// Installer is the stage that installs packages.
+	Installer string
 	// Turns are those of the stages, the last first.
 	Turns []Turn
 	// Owner finds the package, by index, that dpkg has under ID NAME:ARCH=VERSION.
@@ -242,6 +244,7 @@ func (x *rootTracer) origin(e *roottree.Entry) Origin {
 		}
 	}
 	if o.Kind == Archive {
+		x.preferArchive(&o)
 		return o
 	}
 	stageName, by, wrote := x.lastTurn(e.Path)
@@ -255,8 +258,31 @@ func (x *rootTracer) origin(e *roottree.Entry) Origin {
 		o.Allowed = x.Allow(e.Path)
 		return o
 	}
-	x.made(&o, e, stageName, by)
+	x.made(&o, stageName, by)
 	return o
+}
+
+// preferArchive has an entry that is in several .debs, such as a folder, be of one that
+// an archive signs for. What only a .deb of the project has is the project's.
+func (x *rootTracer) preferArchive(o *Origin) {
+	own := func(pkg int) bool { return x.Head.Packages[pkg].Origin == Overlay }
+	if !own(*o.Package) {
+		return
+	}
+	if i := slices.IndexFunc(o.Others, func(pkg int) bool { return !own(pkg) }); i >= 0 {
+		other := o.Others[i]
+		o.Others[i] = *o.Package
+		o.Package = &other
+		slices.Sort(o.Others)
+		return
+	}
+	if stageName, by, wrote := x.lastTurn(o.Path); o.Type == roottree.Dir && wrote && !isPackageManager(by) {
+		o.Package, o.Others = nil, nil // it was there before
+		x.made(o, stageName, by)
+		return
+	}
+	p := &x.Head.Packages[*o.Package]
+	o.Kind, o.By = Overlay, x.actor(x.Installer, stage.Actor{Kind: stage.ByOverlay, Name: p.Archive + "/" + p.Path})
 }
 
 // owner is the claim that dpkg upholds; a later package may have taken a path over.
@@ -302,15 +328,15 @@ func (x *rootTracer) changed(o *Origin, e *roottree.Entry, stageName string, by 
 }
 
 // made decides on a path that no .deb has.
-func (x *rootTracer) made(o *Origin, e *roottree.Entry, stageName string, by stage.Actor) {
+func (x *rootTracer) made(o *Origin, stageName string, by stage.Actor) {
 	o.By = x.actor(stageName, by)
 	switch by.Kind {
 	case stage.ByPackage:
 		o.Kind = Generated
 	case stage.ByProgram:
 		o.Kind = Generated
-		if isPackageManager(by) && !ownOfPackageManager(e.Path) {
-			o.Kind, o.Allowed = Unexplained, x.Allow(e.Path)
+		if isPackageManager(by) && !ownOfPackageManager(o.Path) {
+			o.Kind, o.Allowed = Unexplained, x.Allow(o.Path)
 		}
 	case stage.ByScript, stage.ByOverlay:
 		o.Kind = Overlay
@@ -318,13 +344,13 @@ func (x *rootTracer) made(o *Origin, e *roottree.Entry, stageName string, by sta
 		o.Kind = Stage
 	case stage.ByPass:
 		o.Kind = Modified
-		o.Was = &Was{By: x.before(e.Path, stageName)}
+		o.Was = &Was{By: x.before(o.Path, stageName)}
 		if o.Was.By == nil {
 			o.Kind, o.Was = Stage, nil
 		}
 	case stage.ByLayer:
 		o.Kind = Base
-		if owners := x.listed[e.Path]; len(owners) > 0 {
+		if owners := x.listed[o.Path]; len(owners) > 0 {
 			o.Package = &owners[0]
 		}
 	default:

@@ -97,11 +97,12 @@ type Package struct {
 	Version       string `json:"version"`
 	Source        string `json:"source"`
 	SourceVersion string `json:"source-version"`
-	// Set is target or boot; Origin is archive, or base for a package of the base
-	// image whose .deb is not at hand.
+	// Set is target or boot; Origin is archive, overlay where the .deb is a file of the
+	// project, or base for a package of the base image whose .deb is not at hand.
 	Set    string `json:"set"`
 	Origin Kind   `json:"from"`
-	// Archive, Path, Size and SHA256 are those of the .deb.
+	// Archive, Path, Size and SHA256 are those of the .deb; a file of the project has
+	// its path below the project's folder, and project in the archive's place.
 	Archive string          `json:"archive,omitempty"`
 	Path    string          `json:"path,omitempty"`
 	Size    int64           `json:"size,omitempty"`

@@ -98,6 +98,7 @@ func TestRoot(t *testing.T) {
 		who      string
 		was      string // part of its JSON
 		others   int
+		own      bool // the second .deb is a file of the project
 	}{
 		{name: "as in the .deb", entry: file("usr/bin/x", "x"), one: []roottree.Entry{file("usr/bin/x", "x")}, by: map[string]stage.Actor{"base": byDpkg}, want: Archive},
 		{name: "as in the .deb, which nobody is known to have unpacked", entry: file("usr/bin/x", "x"), one: []roottree.Entry{file("usr/bin/x", "x")}, want: Archive},
@@ -137,16 +138,23 @@ func TestRoot(t *testing.T) {
 				r.DB.Diversions["usr/bin/x"] = dpkgdb.Diversion{To: "usr/bin/x.real", Package: "two"}
 			}, want: Archive},
 		{name: "link to another place", entry: link("etc/l", "b"), one: []roottree.Entry{link("etc/l", "a")}, want: Unexplained, was: `"target":"a"`},
+		{name: "of the project's .deb", entry: file("usr/bin/y", "y"), two: []roottree.Entry{file("usr/bin/y", "y")}, by: map[string]stage.Actor{"install": byDpkg}, own: true, want: Overlay, who: "overlay project/debs/two.deb"},
+		{name: "of the project's .deb, and of an archive's", entry: dir("opt/a"), one: []roottree.Entry{dir("opt/a")}, two: []roottree.Entry{dir("opt/a")}, own: true, want: Archive, others: 1},
+		{name: "a folder that was there before the project's .deb", entry: dir("opt"), two: []roottree.Entry{dir("opt")}, by: map[string]stage.Actor{"base": byPostinst}, own: true, want: Generated, who: "one's postinst configure"},
+		{name: "flipped byte of the project's .deb", entry: file("usr/bin/y", "z"), two: []roottree.Entry{file("usr/bin/y", "y")}, by: map[string]stage.Actor{"install": byDpkg}, own: true, want: Unexplained},
 		{name: "accepted", entry: file("var/lib/known", "k"), want: Unexplained},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
 			packages, db := known()
+			if c.own {
+				packages[1].Origin, packages[1].Archive, packages[1].Path = Overlay, "project", "debs/two.deb"
+			}
 			entries := append([]roottree.Entry{}, base...)
 			entries = append(entries, c.entry)
 			tracer := NewTracer("x", "1", nil, packages)
 			r := &Root{
-				Tree: sortedTree(entries), DB: db, Owner: owner(packages),
+				Tree: sortedTree(entries), DB: db, Owner: owner(packages), Installer: "install",
 				Debs:  []Deb{{0, tree(append([]roottree.Entry{dir(".")}, c.one...)...)}, {1, tree(append([]roottree.Entry{dir(".")}, c.two...)...)}},
 				Allow: func(p string) string { return map[string]string{"var/lib/known": "it is known"}[p] },
 			}
@@ -239,9 +247,10 @@ func TestInitrdAndAround(t *testing.T) {
 		{Path: "casper/initrd", Ref: artifact.Ref{Digest: artifact.HashBytes([]byte("another"))}, Root: image.Path, By: tracer.Program("kernel", "update-initramfs"), Stage: "livetree"},
 		{Path: "boot/memtest.bin", Ref: artifact.Ref{Digest: artifact.HashBytes([]byte("mt"))}, Stage: "livetree"},
 		{Path: "grub.cfg", Ref: artifact.Ref{Digest: artifact.HashBytes([]byte("cfg"))}, Stage: "livetree"},
+		{Path: "boot/memory/v.efi", Ref: artifact.Ref{Digest: artifact.HashBytes([]byte("vendor"))}, Project: "project/v.efi", Stage: "livetree"},
 		{Path: "stray", Ref: artifact.Ref{Digest: artifact.HashBytes([]byte("stray"))}},
 	})
-	for i, want := range []Kind{Generated, Generated, Archive, Stage, Unexplained} {
+	for i, want := range []Kind{Generated, Generated, Archive, Stage, Overlay, Unexplained} {
 		if around[i].Kind != want {
 			t.Errorf("%s: %s, want %s", around[i].Path, around[i].Kind, want)
 		}

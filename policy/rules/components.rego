@@ -5,5 +5,6 @@ rule := {"id": "components", "reason": "Components of an archive differ in licen
 findings contains {"subject": p.name, "message": sprintf("is in %s of %s", [p.component, p.archive])} if {
 	some p in input.lock.packages
 	p.set != "tools"
+	p.archive != "project"
 	not p.component in input.settings.components
 }

@@ -25,6 +25,20 @@ findings contains {"subject": p.name, "message": "its licence is not known"} if 
 	count(p["licence-ids"]) == 0
 }
 
+findings contains {"subject": t.file, "message": sprintf("%s is denied", [id])} if {
+	some t in input.image["memory-tests"]
+	some id in t["licence-ids"]
+	some pattern in input.settings.licences.deny
+	glob.match(pattern, null, id)
+}
+
+findings contains {"subject": t.file, "message": sprintf("%s is not allowed", [id])} if {
+	count(input.settings.licences.allow) > 0
+	some t in input.image["memory-tests"]
+	some id in t["licence-ids"]
+	not allowed(id)
+}
+
 allowed(id) if {
 	some pattern in input.settings.licences.allow
 	glob.match(pattern, null, id)

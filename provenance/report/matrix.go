@@ -216,15 +216,18 @@ func packages(p *page) error {
 			} else if set.id != "tools" {
 				in = ""
 			}
-			index := ""
+			index, release := "", refOf(&a.Release)
 			if i := indexFor(a, l.Path); i != nil {
 				index = refOf(&i.Ref)
+			}
+			if l.Archive == lockfile.Project {
+				index, release, signers = "none: "+l.Path+" of the project, which its config pins", "none", []string{"none: the project answers for it"}
 			}
 			way := joined(ways)
 			if way == "" {
 				way = "none"
 			}
-			p.row(cites, l.Name, l.Version, l.Architecture, joined(uses), l.Why, named(needed), way, l.Source+" "+l.SourceVersion, string(l.SHA256), index, refOf(&a.Release), joined(signers), joined(fetched[l.SHA256]), in)
+			p.row(cites, l.Name, l.Version, l.Architecture, joined(uses), l.Why, named(needed), way, l.Source+" "+l.SourceVersion, string(l.SHA256), index, release, joined(signers), joined(fetched[l.SHA256]), in)
 		}
 	}
 	if i := d.Lock.Image; i != nil {

@@ -77,6 +77,9 @@ func (d *dossier) tools(p *page, uses ...lockfile.Use) {
 // packageCites are the files that a locked package rests on: the lock, the index that
 // names it and the Release file that names that.
 func (d *dossier) packageCites(l lockfile.Package) []string {
+	if l.Archive == lockfile.Project {
+		return from(lockCite, intent)
+	}
 	a := d.Lock.ArchiveOf(l.Archive)
 	cites := from(lockCite, path.Join("archives", a.Repository, a.Release.Path))
 	if i := indexFor(a, l.Path); i != nil {

@@ -59,6 +59,8 @@ type Params struct {
 	Users    []User   `json:"users,omitempty"`
 	// RootPasswordHash is a crypt(5) hash; root stays locked when empty.
 	RootPasswordHash string `json:"root-password-hash,omitempty"`
+	// LiveSession are variables for casper.
+	LiveSession []Variable `json:"live-session,omitempty"`
 }
 
 // Changes is the output that says who changed what in the tree.
@@ -92,7 +94,7 @@ func run(ctx context.Context, w *stage.Work, p Params) (err error) {
 		setting string // of the config
 		do      func(context.Context, Params) error
 	}{
-		{"hostname", c.names}, {"locale", c.locale}, {"timezone", c.timezone}, {"users", c.users}, {"overlay", c.files}, {"scripts", c.scripts},
+		{"hostname", c.names}, {"locale", c.locale}, {"timezone", c.timezone}, {"users", c.users}, {"live-session", c.casper}, {"overlay", c.files}, {"scripts", c.scripts},
 	} {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"github.com/isotrace/isotrace/internal/artifact"
+	"github.com/isotrace/isotrace/internal/lockfile"
 	"github.com/isotrace/isotrace/internal/stage"
 )
 
@@ -35,16 +36,25 @@ const (
 	Sources  = "sources"  // source packages of what is in the image and boots it
 )
 
-// ImageRepository stands for the base image in the items.
-const ImageRepository = "image"
+// What stands in place of a repository where content comes from elsewhere, and is in the
+// store before the stage runs: parts of the base image, and files of the project.
+const (
+	ImageRepository   = "image"
+	ProjectRepository = lockfile.Project
+)
 
-// Stage takes the lock's items and gives them as sets, each file under
-// REPOSITORY/PATH.
-func Stage(lock stage.Material, items []Item, fetch Fetcher) stage.Stage {
+// Elsewhere tells whether no mirror has the item.
+func (i Item) Elsewhere() bool {
+	return i.Repository == ImageRepository || i.Repository == ProjectRepository
+}
+
+// Stage takes the lock's items, and package files of the project among them, and gives
+// them as sets, each file under REPOSITORY/PATH.
+func Stage(lock stage.Material, debs []stage.Material, items []Item, fetch Fetcher) stage.Stage {
 	s := stage.Stage{
 		Name: "fetch", Version: 2, Params: items,
 		Takes: "lock", Gives: ".debs, sources, base image and signed indexes, each checked by digest",
-		Materials: []stage.Material{lock},
+		Materials: append([]stage.Material{lock}, debs...),
 	}
 	for _, name := range []string{Archives, Base, Target, Proof, Boot, Tools, Sources} {
 		s.Outputs = append(s.Outputs, stage.Output{Name: name, Kind: stage.KindSet})

@@ -40,7 +40,7 @@ func TestTamperedContent(t *testing.T) {
 	run := func() error {
 		g := &stage.Graph{}
 		lock := stage.Material{Ref: artifact.Ref{Path: "lock", Digest: artifact.HashBytes(nil)}}
-		n := g.Add(Stage(lock, items, func(_ context.Context, s *artifact.Store, items []Item, _ func(int64, int64)) error {
+		n := g.Add(Stage(lock, nil, items, func(_ context.Context, s *artifact.Store, items []Item, _ func(int64, int64)) error {
 			fetched++ // a mirror that has nothing; the store is asked first
 			for _, it := range items {
 				if !s.Has(it.Digest) {

@@ -61,7 +61,7 @@ func writeRepository(ctx context.Context, w *stage.Work) error {
 		if err := os.Link(w.Content(ref), at); err != nil {
 			return err
 		}
-		stanza, err := indexStanza(w.Content(ref), ref)
+		stanza, err := deb.IndexEntry(w.Content(ref), ref)
 		if err != nil {
 			return fmt.Errorf("%s: %w", ref.Path, err)
 		}
@@ -77,37 +77,6 @@ func writeRepository(ctx context.Context, w *stage.Work) error {
 		}
 	}
 	return nil
-}
-
-// indexStanza is a .deb's entry of a Packages index, from its control file.
-func indexStanza(path string, ref artifact.Ref) (_ string, err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return "", err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	pkg, err := deb.Open(f, ref.Size, deb.Limits{})
-	if err != nil {
-		return "", err
-	}
-	control, err := pkg.Control()
-	if err != nil {
-		return "", err
-	}
-	var stanza strings.Builder
-	for _, name := range indexFields {
-		if v := control.Get(name); v != "" {
-			fmt.Fprintf(&stanza, "%s: %s\n", name, strings.Join(strings.Fields(v), " "))
-		}
-	}
-	fmt.Fprintf(&stanza, "Filename: ./%s\nSize: %d\nSHA256: %s\n\n", ref.Path, ref.Size, ref.Digest)
-	return stanza.String(), nil
-}
-
-// indexFields are what apt solves by.
-var indexFields = []string{
-	"Package", "Version", "Architecture", "Multi-Arch", "Essential", "Protected", "Important", "Priority", "Section", "Source", "Maintainer", "Installed-Size",
-	"Pre-Depends", "Depends", "Recommends", "Suggests", "Enhances", "Conflicts", "Breaks", "Replaces", "Provides",
 }
 
 // Installed reads the packages that dpkg has configured in the tree, as

@@ -10,9 +10,12 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/google/uuid"
 
 	"github.com/isotrace/isotrace/internal/archive"
 	"github.com/isotrace/isotrace/internal/artifact"
@@ -33,6 +36,15 @@ const (
 type Params struct {
 	// Verity adds what mount(8) loads to set up dm-verity.
 	Verity bool `json:"verity,omitempty"`
+	// Casper has the initrd look for the medium that it belongs to.
+	Casper bool `json:"casper,omitempty"`
+}
+
+// addHook has update-initramfs run a program; it stands in the scratch copy of the root
+// tree, and does not ship.
+func addHook(root *os.Root, name, text string) error {
+	at := "etc/initramfs-tools/hooks/isotrace-" + name
+	return errors.Join(root.MkdirAll(path.Dir(at), 0o755), root.WriteFile(at, []byte(text), 0o755), root.Chmod(at, 0o755))
 }
 
 // verityLibrary is what mount(8) loads when it is asked for dm-verity, and
@@ -46,13 +58,25 @@ const verityHook = `#!/bin/sh
 copy_exec /` + verityLibrary + `
 `
 
-// addVerity writes the hook into the scratch copy of the root tree; it does not ship.
+// addVerity adds what dm-verity needs.
 func addVerity(root *os.Root) error {
 	if _, err := root.Stat(verityLibrary); err != nil {
 		return fault.New(fault.Usage, "add libcryptsetup12 to packages, or leave squashfs.verity out", "dm-verity: %w", err)
 	}
-	const name = "etc/initramfs-tools/hooks/isotrace-verity"
-	return errors.Join(root.WriteFile(name, []byte(verityHook), 0o755), root.Chmod(name, 0o755))
+	return addHook(root, "verity", verityHook)
+}
+
+// casperHook has the initrd look for the one medium that has the same UUID, as casper does
+// where /conf/uuid.conf is there. casper's own hook takes one at random.
+const casperHook = `#!/bin/sh
+[ "$1" = prereqs ] && exit 0
+mkdir -p "$DESTDIR/conf"
+echo %s > "$DESTDIR/conf/uuid.conf"
+`
+
+// mediumUUID is that of the medium with a root tree: version 5 of RFC 9562.
+func mediumUUID(tree artifact.Digest) string {
+	return uuid.NewSHA1(uuid.NameSpaceURL, []byte("https://github.com/isotrace/isotrace/medium/"+string(tree))).String()
 }
 
 // Program makes the initial RAM file system, where the root tree has it.
@@ -91,6 +115,12 @@ func run(ctx context.Context, w *stage.Work, root *os.Root, p Params) error {
 	}
 	if p.Verity {
 		if err := addVerity(root); err != nil {
+			return err
+		}
+	}
+	if p.Casper {
+		s.Medium = mediumUUID(w.TreeDigest("root"))
+		if err := addHook(root, "casper", fmt.Sprintf(casperHook, s.Medium)); err != nil {
 			return err
 		}
 	}

@@ -52,8 +52,19 @@ type Params struct {
 	Persistence bool `json:"persistence,omitempty"`
 	// SecureBoot has signatures checked as shim checks them when it boots.
 	SecureBoot bool `json:"secure-boot"`
+	// MemoryTests are the project's, in the order of the menu.
+	MemoryTests []MemoryTest `json:"memory-tests,omitempty"`
 	// Template is the digest of the built-in menu: another one makes another tree.
 	Template artifact.Digest `json:"template"`
+}
+
+// MemoryTest is a program of the project that tests memory.
+type MemoryTest struct {
+	File     string   `json:"file"` // record path
+	Path     string   `json:"path"` // on the medium
+	Title    string   `json:"title"`
+	Firmware string   `json:"firmware"` // uefi or bios
+	Options  []string `json:"options,omitempty"`
 }
 
 // Marker is the path by which GRUB knows the medium.
@@ -75,6 +86,8 @@ type Inputs struct {
 	// Config is the project's: what the medium is called and how it boots. It
 	// binds the image to the config as it stood.
 	Config stage.Material
+	// MemoryTests are the files of Params.MemoryTests.
+	MemoryTests []stage.Material
 	// Menu is the template of grub.cfg; the built-in one when nil.
 	Menu *stage.Material
 }
@@ -83,8 +96,8 @@ type Inputs struct {
 func Stage(in Inputs, p Params) stage.Stage {
 	p.Template = artifact.HashBytes([]byte(builtin))
 	s := stage.Stage{
-		Name: "livetree", Version: 2, Params: p,
-		Takes: "kernel, initrd, squashfs, manifests, boot parts, config", Gives: "the medium's tree with grub.cfg, md5sum.txt and .disk/",
+		Name: "livetree", Version: 3, Params: p,
+		Takes: "kernel, initrd, squashfs, manifests, boot parts, config, memory tests", Gives: "the medium's tree with grub.cfg, md5sum.txt and .disk/",
 		Inputs: []stage.Input{
 			{Name: "kernel", From: in.Kernel}, {Name: "initrd", From: in.Initrd}, {Name: "system", From: in.System}, {Name: "squashfs", From: in.Squashfs}, {Name: "bios", From: in.BIOS},
 			{Name: "efi", From: in.EFI}, {Name: "memtest", From: in.Memtest},
@@ -102,7 +115,7 @@ func Stage(in Inputs, p Params) stage.Stage {
 	for _, name := range names {
 		s.Inputs = append(s.Inputs, stage.Input{Name: name, From: in.Manifests[name]})
 	}
-	s.Materials = []stage.Material{in.Config}
+	s.Materials = append([]stage.Material{in.Config}, in.MemoryTests...)
 	menu := ""
 	if in.Menu != nil {
 		s.Materials, menu = append(s.Materials, *in.Menu), in.Menu.Path
@@ -148,6 +161,10 @@ func (t *tree) lay(ctx context.Context, manifests []string, menu string) error {
 		t.add("boot/"+ref.Path, ref)
 		memtest[strings.TrimPrefix(path.Ext(ref.Path), ".")] = "/boot/" + ref.Path
 	}
+	vendor, err := t.memoryTests()
+	if err != nil {
+		return err
+	}
 	rootHash := ""
 	if t.verity {
 		t.add(hashTree, t.work.FileRef(verityInputs[0]))
@@ -165,21 +182,19 @@ func (t *tree) lay(ctx context.Context, manifests []string, menu string) error {
 		}
 		template = string(b)
 	}
-	grub, err := render(template, menuOf(t.params, facts, memtest, rootHash))
+	m := menuOf(t.params, facts, memtest, rootHash)
+	m.MemoryTests = vendor
+	grub, err := render(template, m)
 	if err != nil {
 		return err
 	}
-	info := fmt.Sprintf("%s %s %q - Release %s (%s)", t.params.Title, t.params.Release, facts.Codename, t.params.Architecture, t.work.Epoch.Time().Format("20060102"))
-	for at, text := range map[string]string{
-		"boot/grub/grub.cfg": grub,
-		".disk/info":         info,
-		Marker(t.params.Name, t.params.Release)[1:]: t.params.Name + " " + t.params.Release + "\n",
-		".disk/cd_type":          "full_cd/single\n",
-		".disk/base_installable": "",
-	} {
+	for at, text := range t.describe(facts) {
 		if err := t.addBytes(at, []byte(text)); err != nil {
 			return err
 		}
+	}
+	if err := t.addBytes("boot/grub/grub.cfg", []byte(grub)); err != nil {
+		return err
 	}
 	if err := t.checksums(ctx); err != nil {
 		return err
@@ -190,6 +205,37 @@ func (t *tree) lay(ctx context.Context, manifests []string, menu string) error {
 		}
 	}
 	return nil
+}
+
+// describe are the files by which installers and live systems know a medium.
+func (t *tree) describe(s system.Facts) map[string]string {
+	p := t.params
+	files := map[string]string{
+		".disk/info":                  fmt.Sprintf("%s %s %q - Release %s (%s)", p.Title, p.Release, s.Codename, p.Architecture, t.work.Epoch.Time().Format("20060102")),
+		Marker(p.Name, p.Release)[1:]: p.Name + " " + p.Release + "\n",
+		".disk/cd_type":               "full_cd/single\n",
+		".disk/base_installable":      "",
+	}
+	if p.Live != "casper" {
+		return files
+	}
+	files["README.diskdefines"] = diskDefines(p.Title+" "+p.Release, p.Architecture)
+	if s.Medium != "" {
+		files[".disk/casper-uuid"] = s.Medium + "\n"
+	}
+	return files
+}
+
+// diskDefines tells Ubuntu's tools of a medium that it is the only one of its set.
+func diskDefines(name, arch string) string {
+	var b strings.Builder
+	for _, d := range [][2]string{
+		{"DISKNAME", name}, {"TYPE", "binary"}, {"TYPEbinary", "1"}, {"ARCH", arch}, {"ARCH" + arch, "1"},
+		{"DISKNUM", "1"}, {"DISKNUM1", "1"}, {"TOTALNUM", "0"}, {"TOTALNUM0", "1"},
+	} {
+		fmt.Fprintf(&b, "#define %s  %s\n", d[0], d[1])
+	}
+	return b.String()
 }
 
 // secureBoot checks that a machine with Secure Boot goes from shim to the kernel.

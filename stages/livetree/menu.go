@@ -4,6 +4,7 @@ import (
 	_ "embed"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 	"text/template"
 
@@ -24,8 +25,15 @@ type Menu struct {
 	Try, Install, Check string
 	// MemtestBIOS and MemtestEFI are paths on the medium, or empty.
 	MemtestBIOS, MemtestEFI string
+	// MemoryTests are those of the project.
+	MemoryTests []VendorTest
 	// MemtestOptions are its options, each after a space.
 	MemtestOptions string
+}
+
+// ForBIOS tells whether there is a memory test that a BIOS starts.
+func (m Menu) ForBIOS() bool {
+	return m.MemtestBIOS != "" || slices.ContainsFunc(m.MemoryTests, func(t VendorTest) bool { return !t.UEFI })
 }
 
 func menuOf(p Params, s system.Facts, memtest map[string]string, rootHash string) Menu {
@@ -38,10 +46,10 @@ func menuOf(p Params, s system.Facts, memtest map[string]string, rootHash string
 	}
 	join := func(words ...string) string { return strings.Join(append(words, p.Parameters...), " ") }
 	if p.Live == "casper" {
-		m.Try = join("boot=casper", persistent(p, "persistent", "nopersistent"))
-		m.Check = join("boot=casper", "integrity-check")
+		m.Try = join("boot=casper", casperLayer, persistent(p, "persistent", "nopersistent"))
+		m.Check = join("boot=casper", casperLayer, "integrity-check")
 		if s.Installer {
-			m.Install = join("boot=casper", "only-ubiquity")
+			m.Install = join("boot=casper", casperLayer, "only-ubiquity")
 		}
 		return m
 	}
@@ -52,6 +60,10 @@ func menuOf(p Params, s system.Facts, memtest map[string]string, rootHash string
 	}
 	return m
 }
+
+// casperLayer has casper mount this one squashfs, and not what a file of the initrd names,
+// or whatever else lies beside it.
+var casperLayer = "layerfs-path=" + path.Base(squashfs)
 
 func persistent(p Params, yes, no string) string {
 	if p.Persistence {

@@ -20,13 +20,19 @@ func TestMenu(t *testing.T) {
 		system  system.Facts
 		memtest map[string]string
 		hash    string
+		vendor  []VendorTest
 	}{
-		{"live-boot.cfg", Params{Name: "r", Title: "Rescue", Release: "1.0", Live: "live-boot", Timeout: 3, Serial: true, Parameters: []string{"console=ttyS0,115200"}}, system.Facts{}, both, "2af1"},
-		{"persistence.cfg", Params{Name: "r", Title: "Rescue", Release: "1.0", Live: "live-boot", Persistence: true}, system.Facts{}, nil, ""},
-		{"casper-persistence.cfg", Params{Name: "r", Title: "Rescue", Release: "1.0", Live: "casper", Persistence: true}, system.Facts{}, nil, ""},
-		{"casper-installer.cfg", Params{Name: "r", Title: "Desk", Release: "2", Live: "casper", Timeout: 10}, system.Facts{Installer: true}, map[string]string{"bin": "/boot/memtest.bin"}, ""},
+		{"live-boot.cfg", Params{Name: "r", Title: "Rescue", Release: "1.0", Live: "live-boot", Timeout: 3, Serial: true, Parameters: []string{"console=ttyS0,115200"}}, system.Facts{}, both, "2af1", nil},
+		{"persistence.cfg", Params{Name: "r", Title: "Rescue", Release: "1.0", Live: "live-boot", Persistence: true}, system.Facts{}, nil, "", nil},
+		{"casper-persistence.cfg", Params{Name: "r", Title: "Rescue", Release: "1.0", Live: "casper", Persistence: true}, system.Facts{}, nil, "", nil},
+		{"casper-installer.cfg", Params{Name: "r", Title: "Desk", Release: "2", Live: "casper", Timeout: 10}, system.Facts{Installer: true}, map[string]string{"bin": "/boot/memtest.bin"}, "", nil},
+		{"memory-tests.cfg", Params{Name: "r", Title: "Rescue", Release: "1.0", Live: "live-boot"}, system.Facts{}, nil, "", []VendorTest{
+			{"Signed", "/boot/memory/signed.efi", "", true, true}, {"Unsigned", "/boot/memory/unsigned.efi", " nosmp", true, false}, {"Old", "/boot/memory/old.bin", " console=ttyS0,115200", false, false},
+		}},
 	} {
-		have, err := render(builtin, menuOf(c.params, c.system, c.memtest, c.hash))
+		m := menuOf(c.params, c.system, c.memtest, c.hash)
+		m.MemoryTests = c.vendor
+		have, err := render(builtin, m)
 		if err != nil {
 			t.Fatal(err)
 		}

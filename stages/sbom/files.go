@@ -129,6 +129,8 @@ func isComponent(o *trace.Origin) bool {
 		return false
 	case trace.Base:
 		return o.Package == nil
+	case trace.Overlay:
+		return o.Package == nil || o.Was != nil // else it is in a .deb of the project
 	}
 	return true
 }
@@ -215,6 +217,9 @@ func (r *run) file(tree string, o *trace.Origin, look looker) (sbom.File, error)
 	f.Hashes, f.Nature = s.Hashes, s.Nature
 	if s.Size != o.Size || artifact.Digest(f.Hashes.SHA256) != o.SHA256 {
 		return f, fault.New(fault.Refused, "", "%s:/%s: is not as the trace has it", tree, f.Path)
+	}
+	if tree == treeISO {
+		f.Licence.Declared = r.params.Licences[o.Path]
 	}
 	if tree == treeISO && o.Path == r.params.BIOSImage {
 		f.Nature.Executable = sbom.Yes // a boot sector and what follows it has no mark of its own

@@ -6,6 +6,7 @@ import (
 
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/lockfile"
 	"github.com/isotrace/isotrace/internal/roottree"
 	"github.com/isotrace/isotrace/internal/stage"
 	"github.com/isotrace/isotrace/internal/trace"
@@ -38,11 +39,16 @@ func (r *run) packages(context.Context) error {
 			continue
 		}
 		l := locked[p.ID()]
-		if l == nil || string(l.SHA256) != p.Deb.Hashes.SHA256 || archives[l.Archive] == nil {
+		if l == nil || string(l.SHA256) != p.Deb.Hashes.SHA256 || archives[l.Archive] == nil && l.Archive != lockfile.Project {
 			return fault.New(fault.Refused, "run isotrace lock", "%s: its .deb %s is not the lock's", p.ID(), p.Deb.Path)
 		}
 		if l.Base {
 			p.From = sbom.FromBase
+		}
+		if l.Archive == lockfile.Project {
+			p.From = sbom.FromProject
+			p.Deb.Path, p.Deb.Archive = l.Path, l.Archive
+			continue
 		}
 		a := archives[l.Archive]
 		p.Deb.Path, p.Deb.Archive, p.Deb.Suite, p.Deb.Codename, p.Deb.Release = l.Path, a.ID, a.Suite, a.Codename, a.Release

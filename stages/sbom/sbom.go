@@ -40,6 +40,8 @@ type Params struct {
 	Location string `json:"location"`
 	// BIOSImage is the path on the medium of what a BIOS starts.
 	BIOSImage string `json:"bios-image"`
+	// Licences are those that the project states for files of the medium, by path.
+	Licences map[string]string `json:"licences,omitempty"`
 	// Supplier makes the image, and has the documents made.
 	Supplier sbom.Party `json:"supplier"`
 	Archives []Archive  `json:"archives"`

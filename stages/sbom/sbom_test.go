@@ -75,7 +75,8 @@ func TestIsComponent(t *testing.T) {
 		o    trace.Origin
 		want bool
 	}{
-		{trace.Origin{Type: roottree.File, Kind: trace.Generated}, true}, {trace.Origin{Type: roottree.File, Kind: trace.Overlay, Package: &one}, true},
+		{trace.Origin{Type: roottree.File, Kind: trace.Generated}, true}, {trace.Origin{Type: roottree.File, Kind: trace.Overlay, Package: &one, Was: &trace.Was{}}, true},
+		{trace.Origin{Type: roottree.File, Kind: trace.Overlay}, true}, {trace.Origin{Type: roottree.File, Kind: trace.Overlay, Package: &one}, false},
 		{trace.Origin{Type: roottree.File, Kind: trace.Modified, Package: &one}, true}, {trace.Origin{Type: roottree.File, Kind: trace.Base}, true},
 		{trace.Origin{Type: roottree.File, Kind: trace.Unexplained}, true}, {trace.Origin{Type: roottree.File, Kind: trace.Stage}, true},
 		{trace.Origin{Type: roottree.File, Kind: trace.Base, Package: &one}, false}, {trace.Origin{Type: roottree.File, Kind: trace.Archive, Package: &one}, false},

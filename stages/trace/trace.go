@@ -47,12 +47,16 @@ type Params struct {
 	Remove []string `json:"remove,omitempty"`
 	// Requirements with the project's files and settings that serve them.
 	Requirements []trace.Requirement `json:"requirements,omitempty"`
+	// Installer is the stage that installs packages.
+	Installer string `json:"installer"`
 	// Allow are files that nothing needs to explain.
 	Allow []Allowed `json:"allow,omitempty"`
 	// Paths on the medium of the kernel and its initrd, and who patches or adds
 	// what after the medium's tree was laid out.
 	Kernel string `json:"kernel"`
 	Initrd string `json:"initrd"`
+	// Own are files of the project on the medium: their record paths by the paths there.
+	Own map[string]string `json:"own,omitempty"`
 }
 
 // Allowed is a pattern, path.Match, and why what it matches may stay unexplained.
@@ -233,7 +237,7 @@ func (r *run) root(root *os.Root) (err error) {
 	if err != nil {
 		return err
 	}
-	in := &trace.Root{Tree: r.tree, DB: db, Debs: target, Owner: owner, Allow: r.allow}
+	in := &trace.Root{Tree: r.tree, DB: db, Installer: r.params.Installer, Debs: target, Owner: owner, Allow: r.allow}
 	for _, name := range r.turns {
 		changes, err := stage.ReadChanges(r.work.File(name))
 		if err != nil {
@@ -465,7 +469,7 @@ func (r *run) medium(context.Context) error {
 		if !ok || f.Size == 0 {
 			by = r.mediumStage
 		}
-		p := trace.Placed{Path: f.Path, Ref: f, Root: inRoot[f.Path], Stage: by}
+		p := trace.Placed{Path: f.Path, Ref: f, Root: inRoot[f.Path], Project: r.params.Own[f.Path], Stage: by}
 		if f.Path == r.params.Initrd {
 			p.By = r.initrdBy
 		}
