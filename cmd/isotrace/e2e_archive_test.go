@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -42,8 +43,12 @@ func TestOwnArchive(t *testing.T) {
 	to := bytes.Index(config, []byte("\nlive:"))
 	own := "archives:\n  - {suite: trixie, components: [main], signed-by: keys/own.asc}\nsources: true\nremove: [ca-certificates]\n"
 	config = forCasper(slices.Concat(config[:from], []byte(own), config[to:]))
-	for name, text := range map[string][]byte{"isotrace.yaml": config, "keys/own.asc": key} {
-		if err := os.WriteFile(filepath.Join(p.dir, name), text, 0o644); err != nil {
+	files := pinnedFiles(t, reference)
+	config = pinFiles(config, files)
+	files["isotrace.yaml"], files["keys/own.asc"] = config, key
+	for name, text := range files {
+		at := filepath.Join(p.dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(at), 0o755), os.WriteFile(at, text, 0o644)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -51,7 +56,7 @@ func TestOwnArchive(t *testing.T) {
 		t.Fatalf("exit status %d, or no word of what has no source\n%s", code, out)
 	}
 	l := readLock(t, p)
-	if len(l.Sources) < 100 || len(l.SourcesMissing) != 1 || l.SourcesMissing[0].Name != noSource {
+	if len(l.Sources) < 100 || len(l.SourcesMissing) != 2 || l.SourcesMissing[0].Name != noSource || l.SourcesMissing[1].Name != "rescue-agent" {
 		t.Errorf("the lock has %d source packages and misses %v", len(l.Sources), l.SourcesMissing)
 	}
 	sameSources(t, l, p.out("rescue-sources.iso"))
@@ -59,6 +64,7 @@ func TestOwnArchive(t *testing.T) {
 		t.Errorf("verify: exit status %d\n%s", code, out)
 	}
 	bootCasper(t, p, reference)
+	checkPinned(t, p)
 	diffArchive(t, reference, p)
 	signer := fmt.Sprintf("signed by %X", repo.Key().Fingerprint())
 	for path, says := range map[string][]string{

@@ -42,24 +42,41 @@ func mirrorOf(t *testing.T, p *project) string {
 // TestAttacks tampers with a release in each way that testdata/attacks lists.
 func TestAttacks(t *testing.T) {
 	p := released(t)
-	attacks, err := attack.Read(filepath.Join("..", "..", "testdata", "attacks"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(attacks) < 120 {
-		t.Errorf("%d attacks", len(attacks))
-	}
+	o := attackOptions(t, p, "owner", "builder", "release")
+	o.Archive, o.Verify.TrustedRoot = mirrorOf(t, p), readAll(t, filepath.Join(p.dir, "trusted_root.json"))
+	o.Verify.OwnerKey, o.Verify.ReleaseKey = o.Keys["owner"].Public(), o.Keys["release"].Public()
+	attackAll(t, o, "", 120)
+}
+
+// attackOptions are those of attacks on a project's output, by somebody who has some of
+// its keys.
+func attackOptions(t *testing.T, p *project, roles ...string) attack.Options {
+	t.Helper()
 	o := attack.Options{
-		Dir: p.out(), Archive: mirrorOf(t, p), Work: e2e.dir, Keys: map[string]*provenance.Signer{},
-		Verify: provenance.VerifyOptions{Fetched: stages.Fetched, Now: time.Now(), TrustedRoot: readAll(t, filepath.Join(p.dir, "trusted_root.json"))},
+		Dir: p.out(), Work: e2e.dir, Keys: map[string]*provenance.Signer{},
+		Verify: provenance.VerifyOptions{Fetched: stages.Fetched, Now: time.Now()},
 	}
-	for _, role := range []string{"owner", "builder", "release"} {
+	for _, role := range roles {
+		var err error
 		if o.Keys[role], err = provenance.LoadSigner(role, readAll(t, filepath.Join(p.dir, "keys", role+".key")), []byte(testPassword)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	o.Verify.OwnerKey, o.Verify.ReleaseKey = o.Keys["owner"].Public(), o.Keys["release"].Public()
-	before := digests(t, p.out())
+	return o
+}
+
+// attackAll carries out the attacks of a folder of testdata/attacks, of which there have
+// to be at least so many.
+func attackAll(t *testing.T, o attack.Options, folder string, least int) {
+	t.Helper()
+	attacks, err := attack.Read(filepath.Join("..", "..", "testdata", "attacks", folder))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(attacks) < least {
+		t.Errorf("%d attacks", len(attacks))
+	}
+	before := digests(t, o.Dir)
 	seen := 0
 	err = attack.Run(t.Context(), o, attacks, func(r attack.Row) {
 		seen++
@@ -71,7 +88,7 @@ func TestAttacks(t *testing.T) {
 	if err != nil || seen != len(attacks) {
 		t.Errorf("%d of %d attacks, %v", seen, len(attacks), err)
 	}
-	if digests(t, p.out()) != before {
+	if digests(t, o.Dir) != before {
 		t.Error("the attacks changed the release itself")
 	}
 }

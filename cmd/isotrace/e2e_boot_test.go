@@ -92,6 +92,9 @@ func (c bootCase) boot(t *testing.T, p *project) {
 		dir, name = c.changed, name+", tampered with"
 	}
 	run := p.command("boot", dir, "--json", "--firmware", c.firmware, "--medium", c.medium, "--entry", c.entry, "--timeout", "10m", "--processors", "1")
+	if strings.HasPrefix(c.entry, "memory-") { // what it writes, nobody else knows
+		run.Args = append(run.Args, "--expect", c.says)
+	}
 	var stdout, stderr bytes.Buffer
 	run.Stdout, run.Stderr = &stdout, &stderr
 	err := run.Run()

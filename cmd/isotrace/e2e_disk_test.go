@@ -177,22 +177,27 @@ func sameAgain(t *testing.T, p *project) {
 func tamperWithDisks(t *testing.T, p *project, raw []byte) {
 	t.Helper()
 	root := layoutOf(t, raw).Root
-	issue := bytes.Index(raw[root.Offset:], readAll(t, filepath.Join(p.dir, "files", "etc", "issue")))
-	if issue < 0 {
+	text, qcow2 := readAll(t, filepath.Join(p.dir, "files", "etc", "issue")), readAll(t, p.out("rescue.qcow2"))
+	issue, packed := bytes.Index(raw[root.Offset:], text), bytes.Index(qcow2, text)
+	if issue < 0 || packed < 0 {
 		t.Fatal("the disk does not hold /etc/issue")
 	}
+	const features = 79 // the last byte of those that change how an image is read
 	for _, c := range []struct {
-		what string
-		at   int64
-		says string
+		what, file string
+		of         []byte
+		at         int64
+		says       string
 	}{
-		{"a file", root.Offset + int64(issue), "rescue.img: /etc/issue: sha256 is "},
-		{"a free block", root.Offset + root.Size - 4096, "that belong to no file"},
-		{"GRUB", diskimage.MiB + 5000, "the SHA-256 of its BIOS boot partition is "},
-		{"the second partition table", int64(len(raw)) - 600, "the partition table is not the one of this disk"},
+		{"a file", "rescue.img", raw, root.Offset + int64(issue), "rescue.img: /etc/issue: sha256 is "},
+		{"a free block", "rescue.img", raw, root.Offset + root.Size - 4096, "that belong to no file"},
+		{"GRUB", "rescue.img", raw, diskimage.MiB + 5000, "the SHA-256 of its BIOS boot partition is "},
+		{"the second partition table", "rescue.img", raw, int64(len(raw)) - 600, "the partition table is not the one of this disk"},
+		{"a file", "rescue.qcow2", qcow2, int64(packed), "rescue.qcow2: /etc/issue: sha256 is "},
+		{"how it is read", "rescue.qcow2", qcow2, features, "rescue.qcow2: qcow2: has features that change how it is read"},
 	} {
-		f := p.out("rescue.img")
-		bad := bytes.Clone(raw)
+		f := p.out(c.file)
+		bad := bytes.Clone(c.of)
 		bad[c.at] ^= 1
 		if err := os.Remove(f); err != nil {
 			t.Fatal(err)
@@ -202,7 +207,7 @@ func tamperWithDisks(t *testing.T, p *project, raw []byte) {
 		}
 		out, code := p.run("verify", p.out(), "--key", filepath.Join(p.dir, "keys", "builder.pub"))
 		if code != 3 || !strings.Contains(out, c.says) || !strings.Contains(out, "FAIL  image ") {
-			t.Errorf("%s: exit status %d, want %q:\n%s", c.what, code, c.says, out)
+			t.Errorf("%s, %s: exit status %d, want %q:\n%s", c.file, c.what, code, c.says, out)
 		}
 	}
 }

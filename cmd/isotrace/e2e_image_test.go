@@ -113,6 +113,7 @@ func TestFromImage(t *testing.T) {
 		t.Errorf("verify: exit status %d\n%s", code, out)
 	}
 	bootVerity(t, p)
+	attackAll(t, attackOptions(t, p, "builder"), "from-image", 12)
 	if l.Image.Index == nil || len(l.Image.Provenance) != 1 || l.Image.Signature == nil {
 		t.Errorf("the lock has not all that proves the image: %+v", l.Image)
 	}

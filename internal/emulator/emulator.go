@@ -295,8 +295,9 @@ type watcher struct {
 // menu is there cannot be told where it does not show on the console.
 const keyEvery = 500 * time.Millisecond
 
-// started are texts of what a boot menu starts: the kernel, its EFI stub, memtest86+.
-var started = [][]byte{[]byte("Linux version "), []byte("EFI stub: "), []byte("Memtest86+")}
+// started are texts of what a boot menu starts: the kernel, its EFI stub, memtest86+; and
+// of the menu itself before a program that may take a key for its own.
+var started = [][]byte{[]byte("Linux version "), []byte("EFI stub: "), []byte("Memtest86+"), []byte("Starting memory test ")}
 
 // key presses the key until the menu is left.
 func (w *watcher) key() {

@@ -61,7 +61,7 @@ type Change struct {
 	Truncate string   `yaml:"truncate"` // to half
 	Copy     string   `yaml:"copy"`     // to To
 	Swap     []string `yaml:"swap"`
-	// Image flips a bit in the middle of a file of the ISO, or, for "esp", of its EFI
+	// Image flips a bit as Flip does, of a file of the ISO, or, for "esp", of its EFI
 	// system partition.
 	Image string `yaml:"image"`
 	// Sign signs a link or layout anew, as As.

@@ -121,7 +121,7 @@ func (t target) apply(ctx context.Context, c Change) error {
 	case len(c.Swap) == 2:
 		return t.swap(c.Swap[0], c.Swap[1])
 	case c.Image != "":
-		return t.image(c.Image)
+		return t.image(c.Image, t.expand(c.At))
 	case c.Sign != "":
 		return t.sign(c.Sign, c.As)
 	case c.Attest != "":
@@ -202,7 +202,7 @@ func (t target) swap(one, two string) error {
 // iso is the one image.
 func (t target) iso() (string, error) { return t.path("*.iso") }
 
-func (t target) image(name string) error {
+func (t target) image(name, at string) error {
 	iso, err := t.iso()
 	if err != nil {
 		return err
@@ -222,8 +222,8 @@ func (t target) image(name string) error {
 		return fmt.Errorf("the image has no %s", name)
 	}
 	return t.edit(filepath.Base(iso), func(b []byte) ([]byte, error) {
-		b[extent.Offset+extent.Size/2] ^= 1
-		return b, nil
+		_, err := flip(b[extent.Offset:extent.Offset+extent.Size], at)
+		return b, err
 	})
 }
 
