@@ -67,7 +67,7 @@ bench: build ## times and memory of the main jobs, into build/bench.txt
 	$(GO) test -run '^$$' -bench Tracing ./provenance | tee -a $(OUT)/bench.txt
 
 docs: ## what is generated from the code
-	$(GO) test ./internal/config ./stages -run 'TestSchema|TestPipelineDoc' -update
+	$(GO) test ./internal/config ./policy ./stages -run 'TestSchema|TestPipelineDoc' -update
 
 man: build
 	$(OUT)/isotrace man $(OUT)/man1

@@ -50,9 +50,9 @@ type Settings struct {
 	// Protected are patterns of paths that have to be as base image or package have them.
 	Protected []string `yaml:"protected" json:"protected"`
 	// MaxAge is how many days old the newest Release file of the lock may be; 0 for any age.
-	MaxAge int `yaml:"max-age" json:"max-age"`
+	MaxAge int `yaml:"max-age" json:"max-age" jsonschema:"minimum=0"`
 	// MaxImage is how many bytes the image may have; 0 for any number.
-	MaxImage int64 `yaml:"max-image" json:"max-image"`
+	MaxImage int64 `yaml:"max-image" json:"max-image" jsonschema:"minimum=0"`
 	// SignedBase wants a base image's signature to have been asked for.
 	SignedBase bool `yaml:"signed-base" json:"signed-base"`
 	// SecureBoot wants a chain of signed boot loaders.
@@ -79,18 +79,18 @@ type Packages struct {
 
 // Off turns a rule off.
 type Off struct {
-	Rule   string `yaml:"rule" json:"rule"`
-	Reason string `yaml:"reason" json:"reason"`
+	Rule   string `yaml:"rule" json:"rule" jsonschema:"required"`
+	Reason string `yaml:"reason" json:"reason" jsonschema:"required"`
 }
 
 // Waiver accepts the findings of a rule about a subject.
 type Waiver struct {
-	Rule    string `yaml:"rule" json:"rule"`
-	Subject string `yaml:"subject" json:"subject"` // or a pattern
-	Reason  string `yaml:"reason" json:"reason"`
-	By      string `yaml:"by" json:"by"`
+	Rule    string `yaml:"rule" json:"rule" jsonschema:"required"`
+	Subject string `yaml:"subject" json:"subject" jsonschema:"required"` // or a pattern
+	Reason  string `yaml:"reason" json:"reason" jsonschema:"required"`
+	By      string `yaml:"by" json:"by" jsonschema:"required"`
 	// Until is the last day, YYYY-MM-DD (UTC), on which it counts.
-	Until string `yaml:"until" json:"until"`
+	Until string `yaml:"until" json:"until" jsonschema:"required"`
 }
 
 // ends is the moment after which a waiver no longer counts.
