@@ -92,6 +92,9 @@ func (f *Verified) Owners() []string {
 	return []string{f.v.opts.OwnerKey.KeyID()}
 }
 
+// Layout is the owner's layout; nil where there is none.
+func (f *Verified) Layout() *Layout { return f.v.layout }
+
 // Sums is the digest of the evidence's SHA256SUMS, which lists all the rest of it.
 func (f *Verified) Sums() (artifact.Digest, error) {
 	return f.sums(func() ([]byte, error) { return f.read(Sums, maxSums) })

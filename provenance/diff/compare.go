@@ -56,9 +56,12 @@ type Result struct {
 	Config       Config              `json:"config"`
 	Project      []ProjectFile       `json:"project"`
 	Lock         Lock                `json:"lock"`
-	Isotrace     *KeyChange          `json:"isotrace,omitempty"`
-	Licences     []LicenceChange     `json:"licences"`
-	Stages       []StageChange       `json:"stages"`
+	// Layout is what differs in the owner's layout.json. It says who may build, and changes
+	// nothing in the image.
+	Layout   []KeyChange     `json:"layout"`
+	Isotrace *KeyChange      `json:"isotrace,omitempty"`
+	Licences []LicenceChange `json:"licences"`
+	Stages   []StageChange   `json:"stages"`
 	// Direct and Indirect count the files that are explained so.
 	Direct   int          `json:"direct"`
 	Indirect int          `json:"indirect"`
@@ -103,6 +106,7 @@ func Compare(a, b *Model) (*Result, error) {
 	}
 	c.keys = slices.Compact(c.keys)
 	r.Lock, r.Project, r.Packages = compareLocks(a, b), projectFiles(a, b), packages(a, b)
+	r.Layout = keyChanges(a.Layout, b.Layout)
 	c.lock, c.project = r.Lock, r.Project
 	if from, to := a.isotrace(), b.isotrace(); from != to {
 		c.isotrace = &KeyChange{"isotrace", from, to}
@@ -121,7 +125,7 @@ func Compare(a, b *Model) (*Result, error) {
 	r.Requirements, r.Licences = requirements(a, b), licences(a, b)
 	c.sizes()
 	c.unexplained()
-	r.Same = len(r.Unexplained) == 0 && a.Images[0].Digest == b.Images[0].Digest && r.Lock.Same && r.Config.Lines == "" && len(r.Project) == 0 && c.isotrace == nil &&
+	r.Same = len(r.Unexplained) == 0 && a.Images[0].Digest == b.Images[0].Digest && r.Lock.Same && r.Config.Lines == "" && len(r.Project) == 0 && len(r.Layout) == 0 && c.isotrace == nil &&
 		!slices.ContainsFunc(r.Stages, func(s StageChange) bool { return s.State != StageSame })
 	return r, nil
 }

@@ -64,7 +64,7 @@ func (r *Result) document(o Options) document {
 	}
 	for _, s := range []section{
 		r.unexplainedSection(o), r.weakerSection(o), r.requirementSection(), r.packageSection("Packages of the image", SetTarget), r.packageSection("Packages that boot the image", SetBoot),
-		r.configSection(), r.lockSection(), r.toolSection(), r.licenceSection(), r.ownerSection(), r.sizeSection(), r.stageSection(), r.changelogSection(), r.fileSection(o),
+		r.configSection(), r.lockSection(), r.layoutSection(), r.toolSection(), r.licenceSection(), r.ownerSection(), r.sizeSection(), r.stageSection(), r.changelogSection(), r.fileSection(o),
 	} {
 		if !s.empty() {
 			d.Sections = append(d.Sections, s)
@@ -251,6 +251,12 @@ func (r *Result) configSection() section {
 func (r *Result) lockSection() section {
 	s := section{Title: "Lock", Columns: []string{"key", "from", "to"}}
 	keyRows(&s, r.Lock.Keys)
+	return s
+}
+
+func (r *Result) layoutSection() section {
+	s := section{Title: "Who may build", Note: "What the owner's layout says otherwise.", Columns: []string{"key", "from", "to"}, Long: true}
+	keyRows(&s, r.Layout)
 	return s
 }
 

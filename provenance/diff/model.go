@@ -30,6 +30,7 @@ type Model struct {
 	Config   []byte // isotrace.yaml
 	Lock     *lockfile.Lock
 	LockText []byte
+	Layout   map[string]string       // what the owner's layout says, by key
 	Records  map[string]stage.Record // by stage
 	Head     *trace.Head
 	Files    map[string][]trace.Origin // by part, in order of paths
@@ -43,7 +44,7 @@ type Model struct {
 func Load(v *provenance.Verified) (_ *Model, err error) {
 	m := &Model{
 		Name: v.Config.Name, Release: v.Config.Release, Images: v.Images, Key: v.Builder().KeyID(),
-		Config: v.ConfigText(), Lock: v.Lock, LockText: v.LockText(), Records: v.Records, Files: map[string][]trace.Origin{},
+		Config: v.ConfigText(), Lock: v.Lock, LockText: v.LockText(), Layout: layoutFacts(v.Layout()), Records: v.Records, Files: map[string][]trace.Origin{},
 	}
 	if m.Released, err = v.ReleaseSums(); err != nil {
 		return nil, err

@@ -21,22 +21,22 @@ const (
 // lock, the project's files, or isotrace itself. One that differs though nothing of it
 // does is unexplained. A parameter that is not listed follows from all of it.
 var backing = map[string]string{
-	"install manual": "packages " + fromLock, "install expect": fromLock, "install remove": "remove", "install preseed": "preseed",
+	"install manual": "packages debs " + fromLock, "install expect": fromLock, "install remove": "remove", "install preseed": "preseed",
 	"customise files": "overlay " + fromProject, "customise scripts": "scripts", "customise hostname": "hostname", "customise locale": "locale",
 	"customise locales": "locales", "customise timezone": "timezone", "customise keyboard": "keyboard", "customise users": "users",
 	"customise root-password-hash": "root-password-hash", "sanitise keep": "sanitise", "sanitise protect": "overlay " + fromProject,
-	"kernel verity": "squashfs", "manifest live-only": "manifest", "catalogue expect": fromLock,
+	"customise live-session": "live-session title name", "kernel verity": "squashfs", "kernel casper": "live", "manifest live-only": "manifest", "catalogue expect": fromLock,
 	"squashfs compression": "squashfs", "squashfs level": "squashfs", "squashfs verity": "squashfs",
 	"bootparts marker": fromRelease, "bootparts memtest": "boot", "bootparts secure-boot": "boot",
 	"livetree name": "name", "livetree title": "title name", "livetree release": "release", "livetree architecture": "architecture", "livetree live": "live",
-	"livetree parameters": "boot", "livetree timeout": "boot", "livetree serial": "boot", "livetree secure-boot": "boot", "livetree persistence": "boot",
+	"livetree parameters": "boot", "livetree timeout": "boot", "livetree serial": "boot", "livetree secure-boot": "boot", "livetree persistence": "boot", "livetree memory-tests": "boot",
 	"livetree template": "boot " + fromProject + " " + fromIsotrace, "iso file": "name", "iso volume": fromRelease,
 	"diskboot title": "title name", "diskboot release": "release", "diskboot timeout": "boot", "diskboot serial": "boot", "diskboot parameters": "disk boot",
 	"diskboot secure-boot": "boot", "diskboot template": fromIsotrace, "disk outputs": "outputs name", "disk size": "disk",
-	"trace name": "name", "trace release": "release", "trace archives": fromLock, "trace packages": fromLock, "trace asked": "packages " + fromLock,
+	"trace name": "name", "trace release": "release", "trace archives": fromLock, "trace packages": fromLock, "trace asked": "packages debs " + fromLock, "trace own": "boot", "trace installer": fromIsotrace,
 	"trace remove": "remove", "trace requirements": fromItself, "trace allow": "unexplained", "trace kernel": fromIsotrace, "trace initrd": fromIsotrace,
 	"sbom isotrace": fromIsotrace, "sbom name": "name", "sbom title": "title name", "sbom release": "release", "sbom file-name": "name", "sbom location": "name " + fromIsotrace,
-	"sbom bios-image": fromIsotrace, "sbom supplier": "supplier", "sbom archives": fromLock, "sbom packages": fromLock, "sbom base": fromLock, "sbom sources": fromLock,
+	"sbom bios-image": fromIsotrace, "sbom licences": "boot", "sbom supplier": "supplier", "sbom archives": fromLock, "sbom packages": fromLock, "sbom base": fromLock, "sbom sources": fromLock,
 	"sourceiso file": "name", "sourceiso volume": fromRelease, "fetch": fromLock,
 }
 

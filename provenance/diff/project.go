@@ -90,7 +90,7 @@ func flatten(to map[string]string, at string, n *yaml.Node, depth int) {
 }
 
 // naming are the keys that name an item of a list, the first that it has.
-var naming = []string{"name", "suite", "to", "from", "path"}
+var naming = []string{"name", "suite", "to", "from", "path", "file", "id"}
 
 func itemName(n *yaml.Node) string {
 	if n.Kind == yaml.ScalarNode {
