@@ -36,6 +36,11 @@ packages:
   # With what it is there for, in the words of your own requirements:
   # - {name: openssh-server, requirements: [HLR-12]}
 
+# Packages that no archive has, each pinned by its SHA-256; what they need comes from
+# the archives:
+# debs:
+#   - {file: debs/agent_1.0_amd64.deb, sha256: "..."} # sha256sum prints it
+
 # The project's own list of them, so that a wrong one is an error and one that
 # nothing is there for is told. A CSV file whose first row is id,title,text, or
 # ReqIF: docs/formats/requirements.md

@@ -255,12 +255,14 @@ func TestProjectDebs(t *testing.T) {
 		_, err = Decode(FileName, text)
 		return err
 	}
-	if err := lock(func(*Lock) {}); err != nil {
-		t.Error(err)
+	for _, use := range []Use{UseInstall, UseBase} { // the latter in place of one of the minimal system
+		if err := lock(func(l *Lock) { l.Target[3].For = []Use{use} }); err != nil {
+			t.Error(err)
+		}
 	}
 	for name, change := range map[string]func(*Lock){
 		"proof":  func(l *Lock) { l.Target[3].For = []Use{UseProof} },
-		"base":   func(l *Lock) { l.Target[3].For = []Use{UseBase} },
+		"two":    func(l *Lock) { l.Target[3].For = []Use{UseBase, UseInstall} },
 		"a tool": func(l *Lock) { l.Tools = append(l.Tools, own); l.Target = l.Target[:3] },
 		"escape": func(l *Lock) { l.Target[3].Path = "../agent.deb" },
 	} {

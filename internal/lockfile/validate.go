@@ -136,7 +136,7 @@ func (p Package) validate(archives map[string]bool, uses []Use) error {
 		return fmt.Errorf("size %d", p.Size)
 	}
 	if p.Archive == Project {
-		if !slices.Equal(p.For, []Use{UseInstall}) || !slices.Contains(uses, UseInstall) {
+		if len(p.For) != 1 || p.Is(UseProof) || !slices.Contains(uses, p.For[0]) || !slices.Contains(uses, UseInstall) {
 			return errors.New("is a file of the project, which is only ever installed")
 		}
 		return nil

@@ -276,13 +276,17 @@ func (x *rootTracer) preferArchive(o *Origin) {
 		slices.Sort(o.Others)
 		return
 	}
-	if stageName, by, wrote := x.lastTurn(o.Path); o.Type == roottree.Dir && wrote && !isPackageManager(by) {
+	stageName, by, wrote := x.lastTurn(o.Path)
+	if o.Type == roottree.Dir && wrote && !isPackageManager(by) {
 		o.Package, o.Others = nil, nil // it was there before
 		x.made(o, stageName, by)
 		return
 	}
+	if !wrote || !isPackageManager(by) {
+		stageName = x.Installer
+	}
 	p := &x.Head.Packages[*o.Package]
-	o.Kind, o.By = Overlay, x.actor(x.Installer, stage.Actor{Kind: stage.ByOverlay, Name: p.Archive + "/" + p.Path})
+	o.Kind, o.By = Overlay, x.actor(stageName, stage.Actor{Kind: stage.ByOverlay, Name: p.Archive + "/" + p.Path})
 }
 
 // owner is the claim that dpkg upholds; a later package may have taken a path over.

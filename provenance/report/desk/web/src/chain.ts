@@ -22,6 +22,13 @@ export function packageChain(i: number, chain: Chain, from?: string) {
     steps.push({ verb: from ? "of package" : "package", name: p.id, href: packageLink(i), says: "came with the base image; its .deb is not at hand" });
     return;
   }
+  if (p.from === "overlay") {
+    add({ id: "deb", kicker: ".deb of the project", title: `${p.name} ${p.version}`, sub: short(p.sha256), href: packageLink(i), tone: "overlay" }, from, "is in");
+    steps.push({ verb: from ? "stands in" : "package", name: p.id, href: packageLink(i), sha: p.sha256, says: `${p.path} of the project` });
+    add({ id: "pin", kicker: "Pinned by", title: "isotrace.yaml", sub: "no archive's key has signed it", tone: "overlay" }, "deb", "named by");
+    steps.push({ verb: "named by", name: "isotrace.yaml", says: "with its SHA-256; no archive's key has signed it" });
+    return;
+  }
   add({ id: "deb", kicker: ".deb package", title: `${p.name} ${p.version}`, sub: short(p.sha256), href: packageLink(i), tone: "archive" }, from, "is in");
   steps.push({ verb: from ? "stands in" : "package", name: p.id, href: packageLink(i), sha: p.sha256, says: p.path });
   const suite = D.suites[p.suite];
