@@ -16,8 +16,9 @@ import (
 )
 
 const (
-	blockSize = 4096
-	maxSalt   = 256
+	blockSize      = 4096
+	superblockSize = 512
+	maxSalt        = 256
 	// maxBlocks bounds the data to 16 TiB.
 	maxBlocks = 1 << 32
 )
@@ -27,8 +28,9 @@ const (
 var ErrFormat = errors.New("malformed hash tree")
 
 // RootHash computes the root hash, in lower-case hexadecimal, of data of size bytes
-// with the salt that the superblock at the beginning of the hash tree names. The
-// tree's own hashes are not read: they follow from the data.
+// with the salt that the superblock at the beginning of the hash tree names. The rest of
+// the tree has to be the hashes that follow from the data, and nothing else: a block that
+// the kernel would not take is found here.
 func RootHash(data io.Reader, size int64, tree io.Reader) (string, error) {
 	salt, blocks, err := superblock(tree)
 	if err != nil {
@@ -37,17 +39,31 @@ func RootHash(data io.Reader, size int64, tree io.Reader) (string, error) {
 	if want := (size + blockSize - 1) / blockSize; blocks != want || blocks == 0 {
 		return "", fmt.Errorf("%w: of %d blocks of data, there are %d", ErrFormat, blocks, want)
 	}
+	levels, err := hashes(data, blocks, salt)
+	if err != nil {
+		return "", err
+	}
+	root := levels[len(levels)-1]
+	if err := checkTree(tree, levels[:len(levels)-1]); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(root), nil
+}
+
+// hashes are the levels of a tree, that of the data's blocks first; the last is one hash.
+func hashes(data io.Reader, blocks int64, salt []byte) ([][]byte, error) {
 	h := &hasher{salt: salt, hash: sha256.New()}
 	level := make([]byte, 0, blocks*sha256.Size)
 	block := make([]byte, blockSize)
 	for range blocks {
 		n, err := io.ReadFull(data, block)
 		if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
-			return "", err
+			return nil, err
 		}
 		clear(block[n:])
 		level = h.add(level, block)
 	}
+	levels := [][]byte{level}
 	for len(level) > sha256.Size {
 		var above []byte
 		for len(level) > 0 {
@@ -57,8 +73,37 @@ func RootHash(data io.Reader, size int64, tree io.Reader) (string, error) {
 			level = level[n:]
 		}
 		level = above
+		levels = append(levels, level)
 	}
-	return hex.EncodeToString(level), nil
+	return levels, nil
+}
+
+// checkTree compares what follows the superblock with the levels, which stand there from
+// the top down, each in whole blocks.
+func checkTree(tree io.Reader, levels [][]byte) error {
+	have, want := make([]byte, blockSize), make([]byte, blockSize)
+	if _, err := io.ReadFull(tree, have[:blockSize-superblockSize]); err != nil {
+		return fmt.Errorf("%w: its first block: %w", ErrFormat, err)
+	}
+	clear(want)
+	if !bytes.Equal(have[:blockSize-superblockSize], want[:blockSize-superblockSize]) {
+		return fmt.Errorf("%w: something stands behind the superblock", ErrFormat)
+	}
+	for i := len(levels) - 1; i >= 0; i-- {
+		for at, level := 0, levels[i]; at < len(level); at += blockSize {
+			if _, err := io.ReadFull(tree, have); err != nil {
+				return fmt.Errorf("%w: level %d: %w", ErrFormat, i, err)
+			}
+			clear(want[copy(want, level[at:]):])
+			if !bytes.Equal(have, want) {
+				return fmt.Errorf("%w: block %d of level %d holds other hashes than the data has", ErrFormat, at/blockSize, i)
+			}
+		}
+	}
+	if n, err := tree.Read(have[:1]); n > 0 || err != nil && !errors.Is(err, io.EOF) {
+		return fmt.Errorf("%w: something stands behind it", ErrFormat)
+	}
+	return nil
 }
 
 type hasher struct {

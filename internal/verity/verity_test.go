@@ -37,10 +37,49 @@ func TestRootHash(t *testing.T) {
 		129 * 4096:       "177c67023c4717231f02918b9e2b079adf6aa16d6f9123b8f6973a975a5c79a9",
 		128*129*4096 + 5: "6a54f33a8eba4f8ff32ee39ac51883c03d5eea2523fe8c7b25b0f86f4a12d92c",
 	} {
-		tree := super(uint64((size+4095)/4096), []byte{0, 0xff, 0x17})
-		have, err := RootHash(strings.NewReader(text(size)), size, bytes.NewReader(tree))
+		have, err := RootHash(strings.NewReader(text(size)), size, bytes.NewReader(treeOf(t, size)))
 		if err != nil || have != want {
 			t.Errorf("%d bytes: %s, %v, want %s", size, have, err, want)
+		}
+	}
+}
+
+// treeOf is the hash tree of the text, as veritysetup lays it out.
+func treeOf(t *testing.T, size int64) []byte {
+	t.Helper()
+	salt, blocks := []byte{0, 0xff, 0x17}, (size+blockSize-1)/blockSize
+	tree := append(super(uint64(blocks), salt), make([]byte, blockSize-superblockSize)...)
+	levels, err := hashes(strings.NewReader(text(size)), blocks, salt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := len(levels) - 2; i >= 0; i-- { // the last is the root hash
+		tree = append(tree, levels[i]...)
+		tree = append(tree, make([]byte, (blockSize-len(tree)%blockSize)%blockSize)...)
+	}
+	return tree
+}
+
+// TestTree: the tree holds what the data has, in every block, and nothing else.
+func TestTree(t *testing.T) {
+	const size = 128*129*4096 + 5 // three levels
+	good := treeOf(t, size)
+	for name, c := range map[string]struct {
+		change func([]byte) []byte
+		want   string
+	}{
+		"behind the superblock": {func(b []byte) []byte { b[blockSize-1] = 1; return b }, "something stands behind the superblock"},
+		"the top level":         {func(b []byte) []byte { b[blockSize] ^= 1; return b }, "block 0 of level 2 "},
+		"behind its hashes":     {func(b []byte) []byte { b[2*blockSize-1] = 1; return b }, "block 0 of level 2 "},
+		"the middle level":      {func(b []byte) []byte { b[2*blockSize] ^= 1; return b }, "block 0 of level 1 "},
+		"the lowest level":      {func(b []byte) []byte { b[len(b)-blockSize] ^= 1; return b }, "block 129 of level 0 "},
+		"a byte less":           {func(b []byte) []byte { return b[:len(b)-1] }, "level 0: "},
+		"the superblock alone":  {func(b []byte) []byte { return b[:superblockSize] }, "its first block: "},
+		"a byte more":           {func(b []byte) []byte { return append(b, 0) }, "something stands behind it"},
+	} {
+		_, err := RootHash(strings.NewReader(text(size)), size, bytes.NewReader(c.change(bytes.Clone(good))))
+		if !errors.Is(err, ErrFormat) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %s", name, err, c.want)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/in-toto/in-toto-golang/in_toto"
@@ -294,21 +295,31 @@ func (t target) attest(c Change) error {
 	})
 }
 
+// products are the endings of what a build makes.
+var products = []string{".iso", ".vhd", ".img", ".qcow2"}
+
 // sums makes the evidence's sums fit again.
 func (t target) sums(as string) error {
 	k, err := t.signer(as)
 	if err != nil {
 		return err
 	}
-	iso, err := t.iso()
+	entries, err := os.ReadDir(t.out)
 	if err != nil {
 		return err
 	}
-	d, size, err := artifact.HashFile(iso)
-	if err != nil {
-		return err
+	var images []artifact.Ref // the ISO and the disks, as far as they are there
+	for _, e := range entries {
+		if !slices.Contains(products, filepath.Ext(e.Name())) {
+			continue
+		}
+		d, size, err := artifact.HashFile(filepath.Join(t.out, e.Name()))
+		if err != nil {
+			return err
+		}
+		images = append(images, artifact.Ref{Path: e.Name(), Digest: d, Size: size})
 	}
-	return provenance.WriteSums(filepath.Join(t.out, provenance.EvidenceDir), []artifact.Ref{{Path: filepath.Base(iso), Digest: d, Size: size}}, k)
+	return provenance.WriteSums(filepath.Join(t.out, provenance.EvidenceDir), images, k)
 }
 
 // release makes the release's sums and the image's signatures fit again.

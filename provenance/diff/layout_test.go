@@ -27,7 +27,7 @@ func TestLayoutFacts(t *testing.T) {
 	}
 	facts := func(threshold, year int, functionaries ...*provenance.PublicKey) map[string]string {
 		l, err := provenance.NewLayout(provenance.LayoutOptions{
-			Steps: []provenance.Step{{Name: "fetch", Project: true, Gives: []string{"fetch/*"}}, {Name: "iso", Takes: []provenance.Taken{{Step: "fetch", Pattern: "fetch/*"}}, Gives: []string{"iso/x.iso"}}},
+			Steps:         []provenance.Step{{Name: "fetch", Project: true, Gives: []string{"fetch/*"}}, {Name: "iso", Takes: []provenance.Taken{{Step: "fetch", Pattern: "fetch/*"}}, Gives: []string{"iso/x.iso"}}},
 			Functionaries: functionaries, Threshold: threshold, Expires: time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC), Image: "x.iso",
 		})
 		if err != nil {
