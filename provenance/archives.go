@@ -10,7 +10,6 @@ import (
 
 	"github.com/isotrace/isotrace/internal/archive"
 	"github.com/isotrace/isotrace/internal/artifact"
-	"github.com/isotrace/isotrace/internal/config"
 	"github.com/isotrace/isotrace/internal/lockfile"
 )
 
@@ -18,13 +17,14 @@ import (
 // index, index in Release file, Release file signed. Signatures are judged as of
 // the Release file's own date: a key that has expired since does not undo them.
 func (v *verification) archives(ctx context.Context) (string, []Problem, error) {
-	count := fmt.Sprintf("%d packages", len(v.Lock.Target)-len(v.Lock.ProjectDebs())+len(v.Lock.Boot)+len(v.Lock.Tools))
+	own := len(v.Lock.ProjectDebs())
+	count := fmt.Sprintf("%d packages", len(v.Lock.Target)-own+len(v.Lock.Boot)+len(v.Lock.Tools))
 	if len(v.Lock.Sources) > 0 {
 		count += fmt.Sprintf(" and %d source packages", len(v.Lock.Sources))
 	}
 	what := fmt.Sprintf("%s in the indexes of %d suites, signed by their archives' keys", count, len(v.Lock.Archives))
-	if n := len(v.Lock.ProjectDebs()); n > 0 {
-		what += fmt.Sprintf("; package files of the project, which the config pins: %d", n)
+	if own > 0 {
+		what += fmt.Sprintf("; package files of the project, which the config pins: %d", own)
 	}
 	if n := len(v.Lock.SourcesMissing); n > 0 {
 		what += fmt.Sprintf("; %d source packages are in none", n)
@@ -77,10 +77,7 @@ func (v *verification) archives(ctx context.Context) (string, []Problem, error) 
 // projectDebs checks the packages that no archive has: the config pins each, and the
 // builder has signed that the stage that fetches took the very file.
 func (v *verification) projectDebs() []Problem {
-	pinned := map[string]artifact.Digest{}
-	for _, d := range v.Config.Debs {
-		pinned[config.Clean(d.File)] = d.SHA256
-	}
+	pinned := v.Config.PinnedDebs()
 	var problems []Problem
 	for _, p := range v.Lock.ProjectDebs() {
 		if pinned[p.Path] != p.SHA256 {

@@ -15,7 +15,6 @@ import (
 	"github.com/isotrace/isotrace/internal/config"
 	"github.com/isotrace/isotrace/internal/fault"
 	"github.com/isotrace/isotrace/internal/lockfile"
-	"github.com/isotrace/isotrace/internal/stage"
 )
 
 // projectDebs reads the package files of the project, each as the config pins it, and
@@ -75,18 +74,4 @@ func (k *locking) checkDebs(chosen []*archive.Package) error {
 		}
 	}
 	return nil
-}
-
-// pinned copies a file that is pinned by its digest.
-func (c *collector) pinned(name string, want artifact.Digest) (m stage.Material, err error) {
-	name = config.Clean(name)
-	m, _, err = c.file(name)
-	if err != nil {
-		return m, err
-	}
-	if m.Digest != want {
-		return m, fault.New(fault.Refused, "find out who changed it; if it is meant, write its new sha256 into "+config.FileName,
-			"%s: its SHA-256 is %s, %s says %s", name, m.Digest, config.FileName, want)
-	}
-	return m, nil
 }

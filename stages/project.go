@@ -216,6 +216,20 @@ func (c *collector) file(name string) (_ stage.Material, _ fs.FileInfo, err erro
 	return stage.Material{Ref: ref}, st, nil
 }
 
+// pinned copies a file that is pinned by its digest.
+func (c *collector) pinned(name string, want artifact.Digest) (m stage.Material, err error) {
+	name = config.Clean(name)
+	m, _, err = c.file(name)
+	if err != nil {
+		return m, err
+	}
+	if m.Digest != want {
+		return m, fault.New(fault.Refused, "find out who changed it; if it is meant, write its new sha256 into "+config.FileName,
+			"%s: its SHA-256 is %s, %s says %s", name, m.Digest, config.FileName, want)
+	}
+	return m, nil
+}
+
 func unwrapPath(err error) error {
 	if e, ok := errors.AsType[*fs.PathError](err); ok {
 		return e.Err

@@ -18,12 +18,9 @@ func sbomParams(c *config.Config, l *lockfile.Lock) sbom.Params {
 	p := sbom.Params{
 		Isotrace: version(), Name: c.Name, Release: c.Release, FileName: provenance.ImageName(c), BIOSImage: livetree.BIOSImage,
 		Location: "../../" + provenance.ImageName(c), Supplier: supplier(c), // from evidence/sbom
-		Archives: []sbom.Archive{}, Packages: []sbom.Locked{}, Base: baseImage(c, l),
+		Archives: []sbom.Archive{}, Packages: []sbom.Locked{}, Base: baseImage(c, l), Licences: map[string]string{},
 	}
 	for _, t := range c.Boot.MemoryTests {
-		if p.Licences == nil {
-			p.Licences = map[string]string{}
-		}
 		p.Licences[t.OnMedium()] = t.Licence
 	}
 	if c.Title != c.Name {

@@ -15,11 +15,8 @@ import (
 
 // traceParams are what config and lock say of packages and requirements.
 func traceParams(c *config.Config, l *lockfile.Lock, m *Materials) trace.Params {
-	p := trace.Params{Name: c.Name, Release: c.Release, Remove: c.Remove, Installer: "install", Kernel: livetree.Kernel, Initrd: livetree.Initrd}
+	p := trace.Params{Name: c.Name, Release: c.Release, Remove: c.Remove, Installer: "install", Kernel: livetree.Kernel, Initrd: livetree.Initrd, Own: map[string]string{}}
 	for _, t := range c.Boot.MemoryTests {
-		if p.Own == nil {
-			p.Own = map[string]string{}
-		}
 		p.Own[t.OnMedium()] = RecordPath(config.Clean(t.File))
 	}
 	for _, a := range l.Archives {

@@ -433,5 +433,14 @@ func (c *Config) BootArchives() []Archive {
 	return c.Archives
 }
 
+// PinnedDebs are the package files of the project by their clean paths.
+func (c *Config) PinnedDebs() map[string]artifact.Digest {
+	pinned := map[string]artifact.Digest{}
+	for _, d := range c.Debs {
+		pinned[Clean(d.File)] = d.SHA256
+	}
+	return pinned
+}
+
 // Clean is a project path in the one form that records use.
 func Clean(p string) string { return path.Clean(strings.TrimPrefix(p, "./")) }

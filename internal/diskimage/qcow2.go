@@ -126,7 +126,7 @@ func (q *QCOW2) checkLayout(ctx context.Context, h *qcow2Header) error {
 		return err
 	}
 	var err error
-	if q.l1, err = q.readTable(int64(h.L1Offset), int(h.L1Size), true); err != nil {
+	if q.l1, err = q.readTable(int64(h.L1Offset), int(h.L1Size)); err != nil {
 		return fmt.Errorf("the first table: %w", err)
 	}
 	for i, entry := range q.l1 {
@@ -143,7 +143,7 @@ func (q *QCOW2) checkLayout(ctx context.Context, h *qcow2Header) error {
 		if err := used.take(what, entry&offsetMask, 1); err != nil {
 			return err
 		}
-		table, err := q.readTable(int64(entry&offsetMask), perTable, false)
+		table, err := q.readTable(int64(entry&offsetMask), perTable)
 		if err != nil {
 			return fmt.Errorf("%s: %w", what, err)
 		}
@@ -202,7 +202,7 @@ func (q *QCOW2) checkExtensions() error {
 func (q *QCOW2) checkCounts(ctx context.Context, h *qcow2Header, used *usage) error {
 	var blocks []uint64
 	for i := range int64(h.RefcountClusters) {
-		table, err := q.readTable(int64(h.RefcountOffset)+i*qcow2Cluster, perTable, false)
+		table, err := q.readTable(int64(h.RefcountOffset)+i*qcow2Cluster, perTable)
 		if err != nil {
 			return fmt.Errorf("the table of counts: %w", err)
 		}
@@ -234,7 +234,7 @@ func (q *QCOW2) checkCounts(ctx context.Context, h *qcow2Header, used *usage) er
 		for k := range int64(perRefcounts) {
 			want := uint16(0)
 			if first+k < q.clusters {
-				want = 1 // or take would find it unused, below
+				want = 1 // that each is used is seen below
 			}
 			if have := binary.BigEndian.Uint16(b[2*k:]); have != want {
 				return fmt.Errorf("cluster %d is counted %d times", first+k, have)
@@ -278,16 +278,11 @@ func (q *QCOW2) readCluster(b []byte, at int64) error {
 	return err
 }
 
-// readTable reads n entries; what follows them in their last cluster has to be zero
-// where padded says so.
-func (q *QCOW2) readTable(at int64, n int, padded bool) ([]uint64, error) {
-	size := n * 8
-	if padded {
-		size = (size + qcow2Cluster - 1) / qcow2Cluster * qcow2Cluster
-	}
+// readTable reads n entries; what follows them in their last cluster has to be zero.
+func (q *QCOW2) readTable(at int64, n int) ([]uint64, error) {
 	table := make([]uint64, 0, n)
 	b := make([]byte, qcow2Cluster)
-	for done := 0; done < size; done += qcow2Cluster {
+	for done := 0; done < n*8; done += qcow2Cluster {
 		if err := q.readCluster(b, at+int64(done)); err != nil {
 			return nil, err
 		}
@@ -342,7 +337,7 @@ func (q *QCOW2) entry(at int64) (uint64, error) {
 	table, ok := q.tables[int64(first&offsetMask)]
 	if !ok {
 		var err error
-		if table, err = q.readTable(int64(first&offsetMask), perTable, false); err != nil {
+		if table, err = q.readTable(int64(first&offsetMask), perTable); err != nil {
 			return 0, err
 		}
 		if len(q.tables) == maxTables {

@@ -241,18 +241,15 @@ func (l *Lock) CheckConfig(c *config.Config) error {
 
 // checkDebs refuses a lock that has other package files of the project than the config.
 func (l *Lock) checkDebs(c *config.Config) error {
-	pinned := map[string]artifact.Digest{}
-	for _, d := range c.Debs {
-		pinned[config.Clean(d.File)] = d.SHA256
-	}
+	pinned := c.PinnedDebs()
 	for _, p := range l.ProjectDebs() {
 		if pinned[p.Path] != p.SHA256 {
 			return fault.New(fault.Usage, relock, "%s: %s with SHA-256 %s is not among the debs of %s", FileName, p.Path, p.SHA256, config.FileName)
 		}
 		delete(pinned, p.Path)
 	}
-	for _, name := range slices.Sorted(maps.Keys(pinned)) {
-		return fault.New(fault.Usage, relock, "%s: does not have %s, which %s lists", FileName, name, config.FileName)
+	if left := slices.Sorted(maps.Keys(pinned)); len(left) > 0 {
+		return fault.New(fault.Usage, relock, "%s: does not have %s, which %s lists", FileName, left[0], config.FileName)
 	}
 	return nil
 }

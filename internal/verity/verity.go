@@ -85,7 +85,6 @@ func checkTree(tree io.Reader, levels [][]byte) error {
 	if _, err := io.ReadFull(tree, have[:blockSize-superblockSize]); err != nil {
 		return fmt.Errorf("%w: its first block: %w", ErrFormat, err)
 	}
-	clear(want)
 	if !bytes.Equal(have[:blockSize-superblockSize], want[:blockSize-superblockSize]) {
 		return fmt.Errorf("%w: something stands behind the superblock", ErrFormat)
 	}

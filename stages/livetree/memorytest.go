@@ -42,11 +42,9 @@ func (t *tree) memoryTests() ([]VendorTest, error) {
 		if v.Signed, err = start(b); err != nil {
 			return nil, fault.New(fault.Usage, "give the file and the firmware that belong together", "boot.memory-tests[%d]: %s: %w", i, m.File, err)
 		}
-		ref, err := t.work.Store().Add(bytes.NewReader(b), int64(len(b)))
-		if err != nil {
+		if err := t.addBytes(m.Path, b); err != nil {
 			return nil, err
 		}
-		t.add(m.Path, ref)
 		tests = append(tests, v)
 	}
 	return tests, nil
