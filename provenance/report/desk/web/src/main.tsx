@@ -127,7 +127,7 @@ function App() {
       </aside>
       <div class="page">
         <div class="top"><Finder /></div>
-        <main id="main" ref={main}>{printing ? <Print /> : <View at={at} />}</main>
+        <main id="main" ref={main} data-at={at.join("/")}>{printing ? <Print /> : <View at={at} />}</main>
       </div>
       <dialog ref={help} aria-labelledby="h-keys">
         <h2 id="h-keys">Keys</h2>
