@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -27,23 +29,28 @@ import (
 // of the other example, with apt sources and the archive's keys added.
 func TestFromImage(t *testing.T) {
 	t.Parallel()
-	rescue(t)
+	base := baseLayer(t, rescue(t))
 	p, err := newProject(filepath.Join(t.TempDir(), "from-image"), "from-image")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var uris []string
+	// The suites that the image's packages are of: what a security update replaced
+	// is no longer in the others.
+	suites := map[string]string{"debian": "trixie trixie-updates", "debian-security": "trixie-security"}
+	var text strings.Builder
 	for _, flag := range mirrorsOfHost(t) {
-		if uri, ok := strings.CutPrefix(flag, "debian="); ok {
-			uris = append(uris, uri)
+		repository, uri, _ := strings.Cut(flag, "=")
+		if suites[repository] == "" {
+			continue // "--mirror" itself, and further mirrors
 		}
+		fmt.Fprintf(&text, "Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nSigned-By: /usr/share/keyrings/debian-archive.asc\n\n", uri, suites[repository])
+		delete(suites, repository)
 	}
-	if len(uris) == 0 {
-		t.Fatal("no mirror of debian: set ISOTRACE_MIRROR")
+	if len(suites) > 0 {
+		t.Fatalf("no mirror of %v: set ISOTRACE_MIRROR", slices.Sorted(maps.Keys(suites)))
 	}
 	sources := filepath.Join(t.TempDir(), "debian.sources")
-	text := fmt.Sprintf("Types: deb\nURIs: %s\nSuites: trixie trixie-updates\nComponents: main\nSigned-By: /usr/share/keyrings/debian-archive.asc\n", uris[0])
-	if err := os.WriteFile(sources, []byte(text), 0o644); err != nil {
+	if err := os.WriteFile(sources, []byte(text.String()), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	keys, err := filepath.Abs("../../testdata/keys/debian-archive.asc")
@@ -58,7 +65,7 @@ func TestFromImage(t *testing.T) {
 	if err := os.WriteFile(hook, []byte("#!/bin/sh\nexit 0\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	c := namespaced("oci", baseLayer(t), filepath.Join(p.dir, "base.oci"), sources, keys)
+	c := namespaced("oci", base, filepath.Join(p.dir, "base.oci"), sources, keys)
 	if out, err := c.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -170,9 +177,11 @@ func bootVerity(t *testing.T, p *project) {
 	})
 }
 
-// baseLayer is the store's folder of the tree that the stage base gave for a bootstrap.
-func baseLayer(t *testing.T) string {
+// baseLayer is the store's folder of the tree that the stage base of a project gave.
+func baseLayer(t *testing.T, p *project) string {
 	t.Helper()
+	const product = "base/root.mtree"
+	manifest := digestOf(t, p.out("evidence", "manifest", filepath.FromSlash(product)))
 	results, err := filepath.Glob(filepath.Join(e2e.store, "results", "*.json"))
 	if err != nil {
 		t.Fatal(err)
@@ -180,24 +189,17 @@ func baseLayer(t *testing.T) string {
 	for _, file := range results {
 		var r struct {
 			Record struct {
-				Name   string
-				Params struct {
-					Image string `json:"sha256"`
-				}
+				Products map[string]artifact.Digest
 			}
 			Outputs struct {
 				Root struct{ Tree struct{ Layers []string } }
 			}
 		}
-		b, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if json.Unmarshal(b, &r) == nil && r.Record.Name == "base" && r.Record.Params.Image == "" {
+		if json.Unmarshal(readAll(t, file), &r) == nil && r.Record.Products[product] == manifest {
 			return filepath.Join(e2e.store, "layers", r.Outputs.Root.Tree.Layers[0])
 		}
 	}
-	t.Fatal("the store has no result of the stage base")
+	t.Fatal("the store has not the tree of the stage base")
 	return ""
 }
 

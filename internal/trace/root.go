@@ -125,15 +125,7 @@ func (t *Tracer) Root(r *Root) ([]Origin, error) {
 			return nil, err
 		}
 	}
-	for _, dir := range []string{"usr/local/sbin", "usr/sbin", "usr/bin"} {
-		for at, claims := range x.claims {
-			if path.Dir(at) == dir && claims[0].entry.Type != roottree.Dir {
-				if _, ok := t.programs[path.Base(at)]; !ok {
-					t.programs[path.Base(at)] = claims[0].pkg
-				}
-			}
-		}
-	}
+	x.findPrograms()
 	origins := make([]Origin, 0, len(r.Tree.Entries))
 	for i := range r.Tree.Entries {
 		o := x.origin(&r.Tree.Entries[i])
@@ -147,6 +139,33 @@ func (t *Tracer) Root(r *Root) ([]Origin, error) {
 	}
 	x.removed()
 	return origins, nil
+}
+
+// findPrograms takes down whose the programs are that a stage may run by name: by the
+// package's .deb, or by dpkg's list where the .deb is not at hand.
+func (x *rootTracer) findPrograms() {
+	folders := []string{"usr/local/sbin", "usr/sbin", "usr/bin"} // the first one counts
+	rank := map[string]int{}
+	note := func(at string, pkg int) {
+		dir, name := path.Split(at)
+		r := slices.Index(folders, strings.TrimSuffix(dir, "/"))
+		if r < 0 {
+			return
+		}
+		if was, ok := rank[name]; !ok || r < was {
+			rank[name], x.programs[name] = r, pkg
+		}
+	}
+	for at, claims := range x.claims {
+		if claims[0].entry.Type != roottree.Dir {
+			note(at, claims[0].pkg)
+		}
+	}
+	for at, owners := range x.listed {
+		if _, ok := x.claims[at]; !ok {
+			note(at, owners[0])
+		}
+	}
 }
 
 // list takes down which paths dpkg counts as whose.

@@ -195,6 +195,33 @@ func TestRoot(t *testing.T) {
 	}
 }
 
+// TestPrograms: whose a program is, by its .deb or by dpkg's list.
+func TestPrograms(t *testing.T) {
+	packages, db := known()
+	db.Packages[2].Files = []string{"usr/sbin", "usr/sbin/useradd", "bin/both", "usr/bin/taken"}
+	tracer := NewTracer("x", "1", nil, packages)
+	_, err := tracer.Root(&Root{
+		Tree: tree(dir("."), link("bin", "usr/bin"), dir("usr"), dir("usr/bin"), dir("usr/sbin")), DB: db, Owner: owner(packages), Installer: "install",
+		Debs: []Deb{
+			{0, tree(dir("."), file("usr/bin/taken", "1"), file("usr/bin/tool", "1"))},
+			{1, tree(dir("."), file("usr/bin/tool.real", "2"), file("usr/libexec/hidden", "2"), file("usr/sbin/both", "2"))},
+		},
+		Allow: func(string) string { return "" },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{"tool": "one", "taken": "one", "both": "two", "useradd": "old", "hidden": "", "sbin": ""} {
+		have := ""
+		if a := tracer.Head.Actors[*tracer.Program("customise", name)]; a.Package != nil {
+			have = packages[*a.Package].Name
+		}
+		if have != want {
+			t.Errorf("%s is of package %q, want %q", name, have, want)
+		}
+	}
+}
+
 // sortedTree sorts entries and drops the folders that stand there twice.
 func sortedTree(entries []roottree.Entry) *roottree.Manifest {
 	byPath := map[string]roottree.Entry{}

@@ -99,7 +99,7 @@ type Inputs struct {
 // gives the origin of every file. A file that nothing explains ends the build.
 func Stage(in Inputs, p Params) stage.Stage {
 	s := stage.Stage{
-		Name: "trace", Version: 4, Params: p,
+		Name: "trace", Version: 5, Params: p,
 		Takes: "root tree, who changed what, what each .deb installs, licences, boot parts, the medium's tree", Gives: "the origin of every file",
 		Inputs: []stage.Input{
 			{Name: "root", From: in.Root}, {Name: "boot", From: in.Boot}, {Name: "lists", From: in.Lists}, {Name: "system", From: in.System}, {Name: "initrd", From: in.Initrd},
