@@ -17,6 +17,7 @@ import (
 	"github.com/isotrace/isotrace/internal/config"
 	"github.com/isotrace/isotrace/internal/fault"
 	"github.com/isotrace/isotrace/internal/lockfile"
+	"github.com/isotrace/isotrace/internal/regular"
 )
 
 // The layout of a build's output folder.
@@ -247,11 +248,7 @@ func readIn(dir *os.Root, name string, limit int64) (_ []byte, err error) {
 	if size > limit {
 		return nil, fmt.Errorf("%s: longer than %d bytes", name, limit)
 	}
-	text, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if int64(len(text)) > limit {
-		return nil, fmt.Errorf("%s: longer than %d bytes", name, limit)
-	}
-	return text, err
+	return regular.ReadAll(f, name, limit)
 }
 
 // openIn opens a regular file.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -17,6 +16,7 @@ import (
 	"github.com/isotrace/isotrace/internal/config"
 	"github.com/isotrace/isotrace/internal/fault"
 	"github.com/isotrace/isotrace/internal/lockfile"
+	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/internal/stage"
 	"github.com/isotrace/isotrace/provenance"
 	"github.com/isotrace/isotrace/stages/base"
@@ -82,7 +82,7 @@ func (k *locking) takeSignature(img *baseimage.Image) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, root.Close()) }()
-	text, err := readIn(root, config.Clean(name), 1<<16)
+	text, err := regular.Read(root, config.Clean(name), 1<<16)
 	if err != nil {
 		return fault.New(fault.Usage, "base.signed-by is the file of a public key, below the project's folder", "base.signed-by: %w", err)
 	}
@@ -116,7 +116,7 @@ func readBase(dir string) (_ *baseSystem, err error) {
 	}
 	defer func() { err = errors.Join(err, root.Close()) }()
 	b := &baseSystem{keys: map[string][]byte{}}
-	if b.status, err = readIn(root, "var/lib/dpkg/status", 256<<20); err != nil {
+	if b.status, err = regular.Read(root, "var/lib/dpkg/status", 256<<20); err != nil {
 		return nil, fault.New(fault.Usage, "the base must be a Debian or Ubuntu system", "base image: %w", err)
 	}
 	if b.packages, err = install.Installed(root); err != nil {
@@ -186,7 +186,7 @@ func (b *baseSystem) keysOf(root *os.Root, s archive.Source) (string, error) {
 	}
 	var all []byte
 	for _, f := range files {
-		text, err := readIn(root, strings.TrimPrefix(f, "/"), 4<<20)
+		text, err := regular.Read(root, strings.TrimPrefix(f, "/"), 4<<20)
 		if err != nil {
 			return "", err
 		}
@@ -205,17 +205,4 @@ func (b *baseSystem) keysOf(root *os.Root, s archive.Source) (string, error) {
 	}
 	b.keys[name] = all
 	return name, nil
-}
-
-func readIn(root *os.Root, name string, limit int64) (_ []byte, err error) {
-	f, err := root.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	b, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if int64(len(b)) > limit {
-		return nil, fmt.Errorf("%s: longer than %d bytes", name, limit)
-	}
-	return b, err
 }

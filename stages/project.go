@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -17,6 +16,7 @@ import (
 	"github.com/isotrace/isotrace/internal/config"
 	"github.com/isotrace/isotrace/internal/fault"
 	"github.com/isotrace/isotrace/internal/lockfile"
+	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/internal/requirement"
 	"github.com/isotrace/isotrace/internal/stage"
 	"github.com/isotrace/isotrace/provenance"
@@ -42,11 +42,11 @@ func OpenProject(dir string) (*Project, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.LayoutText, err = readFile(filepath.Join(dir, provenance.LayoutFile), provenance.MaxLayout)
+	p.LayoutText, err = regular.ReadNamed(filepath.Join(dir, provenance.LayoutFile), provenance.MaxLayout)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	p.LockText, err = readFile(filepath.Join(dir, lockfile.FileName), lockfile.MaxSize)
+	p.LockText, err = regular.ReadNamed(filepath.Join(dir, lockfile.FileName), lockfile.MaxSize)
 	if errors.Is(err, fs.ErrNotExist) {
 		return p, nil
 	}
@@ -61,7 +61,7 @@ func OpenProject(dir string) (*Project, error) {
 func OpenProjectConfig(dir string) (*Project, error) {
 	p := &Project{Dir: dir}
 	var err error
-	p.ConfigText, err = readFile(filepath.Join(dir, config.FileName), config.MaxSize)
+	p.ConfigText, err = regular.ReadNamed(filepath.Join(dir, config.FileName), config.MaxSize)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fault.New(fault.Usage, "isotrace init writes one; -C names the project's folder", "%s: there is no %s", dir, config.FileName)
 	}
@@ -70,19 +70,6 @@ func OpenProjectConfig(dir string) (*Project, error) {
 	}
 	p.Config, err = config.Parse(config.FileName, p.ConfigText)
 	return p, err
-}
-
-func readFile(path string, limit int64) (_ []byte, err error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	b, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if int64(len(b)) > limit {
-		return nil, fmt.Errorf("%s: longer than %d bytes", path, limit)
-	}
-	return b, err
 }
 
 // RecordPath is the name that records use for a file of the project.
@@ -196,17 +183,17 @@ func (c *collector) all(ctx context.Context, cfg *config.Config, m *Materials) e
 }
 
 func (c *collector) file(name string) (_ stage.Material, _ fs.FileInfo, err error) {
-	f, err := c.root.Open(name)
+	f, err := regular.Open(c.root, name)
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		err = fmt.Errorf("%s: %w", name, e.Err)
+	}
 	if err != nil {
-		return stage.Material{}, nil, fault.New(fault.Usage, "paths in the config are relative to the project's folder", "%s: %w", name, unwrapPath(err))
+		return stage.Material{}, nil, fault.New(fault.Usage, "paths in the config are relative to the project's folder", "%w", err)
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	st, err := f.Stat()
 	if err != nil {
 		return stage.Material{}, nil, err
-	}
-	if !st.Mode().IsRegular() {
-		return stage.Material{}, nil, fault.New(fault.Usage, "", "%s: not a regular file", name)
 	}
 	ref, err := c.store.Add(f, maxOverlayFile)
 	if err != nil {
@@ -307,14 +294,9 @@ func (p *Project) Keyring(signedBy string) (_ *archive.Keyring, _ []byte, err er
 	}
 	defer func() { err = errors.Join(err, root.Close()) }()
 	name := config.Clean(signedBy)
-	f, err := root.Open(name)
+	b, err := regular.Read(root, name, 4<<20)
 	if err != nil {
 		return nil, nil, fault.New(fault.Usage, "export the archive's keys there, such as those of the package debian-archive-keyring", "signed-by %s: %w", name, unwrapPath(err))
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	b, err := io.ReadAll(io.LimitReader(f, 4<<20))
-	if err != nil {
-		return nil, nil, err
 	}
 	k, err := archive.ReadKeyring(name, b)
 	return k, b, err
@@ -347,7 +329,7 @@ func (s *Session) SaveLock(l *lockfile.Lock) error {
 		return err
 	}
 	for name, ref := range releases(l) {
-		b, err := readFile(s.Store.Path(ref.Digest), ref.Size)
+		b, err := regular.ReadNamed(s.Store.Path(ref.Digest), ref.Size)
 		if err != nil {
 			return err
 		}
@@ -375,7 +357,7 @@ func (s *Session) copyReleases() (err error) {
 			continue
 		}
 		name = ReleasesDir + "/" + name
-		b, err := readIn(root, name, ref.Size)
+		b, err := regular.Read(root, name, ref.Size)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

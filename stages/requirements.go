@@ -11,6 +11,7 @@ import (
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/config"
 	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/internal/requirement"
 	"github.com/isotrace/isotrace/internal/stage"
 )
@@ -122,7 +123,7 @@ func (p *Project) readList(name string) (_ []byte, err error) {
 	if !st.Mode().IsRegular() {
 		return nil, fault.New(fault.Usage, "", "is not a regular file")
 	}
-	return readIn(root, name, requirement.MaxSize)
+	return regular.Read(root, name, requirement.MaxSize)
 }
 
 // collectRequirements copies the list into the store, as it was read.

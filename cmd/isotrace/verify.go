@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/provenance"
 	"github.com/isotrace/isotrace/stages"
 )
@@ -67,17 +68,9 @@ const maxTrustedRoot = 4 << 20
 
 // readBounded reads a file that the user named.
 func readBounded(file string, limit int64) (_ []byte, err error) {
-	f, err := os.Open(file)
+	text, err := regular.ReadNamed(file, limit)
 	if err != nil {
 		return nil, fault.New(fault.Usage, "", "%w", err)
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	text, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
-		return nil, fault.New(fault.Usage, "", "%w", err)
-	}
-	if int64(len(text)) > limit {
-		return nil, fault.New(fault.Usage, "", "%s: longer than %d bytes", file, limit)
 	}
 	return text, nil
 }

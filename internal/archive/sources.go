@@ -15,6 +15,7 @@ import (
 
 	"github.com/isotrace/isotrace/internal/archive/deb822"
 	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/regular"
 )
 
 // Source is an entry of apt's sources.list(5).
@@ -107,14 +108,7 @@ func readSmall(fsys fs.FS, name string, limit int64) (_ []byte, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	data, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err != nil {
-		return nil, err
-	}
-	if int64(len(data)) > limit {
-		return nil, fmt.Errorf("%s: longer than %d bytes", name, limit)
-	}
-	return data, nil
+	return regular.ReadAll(f, name, limit)
 }
 
 // ParseSources reads a sources file; its name's ending tells its format:

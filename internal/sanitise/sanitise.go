@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"github.com/isotrace/isotrace/internal/epoch"
+	"github.com/isotrace/isotrace/internal/regular"
 )
 
 // Options say which passes run.
@@ -216,16 +217,7 @@ func (t *tree) truncate(name string) error {
 const maxEdited = 16 << 20
 
 func (t *tree) read(name string) (_ []byte, err error) {
-	f, err := t.root.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	b, err := io.ReadAll(io.LimitReader(f, maxEdited+1))
-	if err == nil && len(b) > maxEdited {
-		err = fmt.Errorf("/%s: longer than %d bytes", name, maxEdited)
-	}
-	return b, err
+	return regular.Read(t.root, name, maxEdited)
 }
 
 // rewrite changes a file's content and nothing else about it.

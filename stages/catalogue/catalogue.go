@@ -15,6 +15,7 @@ import (
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/dpkgdb"
 	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/internal/roottree"
 	"github.com/isotrace/isotrace/internal/stage"
 	"github.com/isotrace/isotrace/sbom"
@@ -149,7 +150,7 @@ func distro(root *os.Root, tree *roottree.Manifest) (d sbom.Distro, err error) {
 		if !ok {
 			continue
 		}
-		if text, err = readAll(root, real, 1<<16); err != nil {
+		if text, err = regular.Read(root, real, 1<<16); err != nil {
 			return d, fmt.Errorf("which distribution it is: %w", err)
 		}
 		break
@@ -167,24 +168,4 @@ func distro(root *os.Root, tree *roottree.Manifest) (d sbom.Distro, err error) {
 		d.ID = "linux" // os-release(5): what it is where the field is missing
 	}
 	return d, nil
-}
-
-func readAll(root *os.Root, name string, limit int64) (_ []byte, err error) {
-	f, err := root.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	st, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	if !st.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s: is not a regular file", name)
-	}
-	b, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if int64(len(b)) > limit {
-		return nil, fmt.Errorf("%s: longer than %d bytes", name, limit)
-	}
-	return b, err
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/isotrace/isotrace/internal/dpkgdb"
 	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/internal/roottree"
 	"github.com/isotrace/isotrace/sbom"
 	"github.com/isotrace/isotrace/sbom/debfacts"
@@ -82,7 +83,7 @@ func (r *run) copyright(name string) (real string, text []byte, err error) {
 	case e.Size > debfacts.MaxCopyright:
 		return "", nil, fmt.Errorf("its copyright file has more than %d bytes", debfacts.MaxCopyright)
 	}
-	text, err = readAll(r.root, real, debfacts.MaxCopyright)
+	text, err = regular.Read(r.root, real, debfacts.MaxCopyright)
 	return real, text, err
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/regular"
 )
 
 // casperConf is what casper reads before it makes the user of the live system.
@@ -22,7 +23,7 @@ func (c *customisation) casper(_ context.Context, p Params) error {
 	if len(p.LiveSession) == 0 {
 		return nil
 	}
-	text, err := c.root.ReadFile(casperConf)
+	text, err := regular.Read(c.root, casperConf, maxEdited)
 	if err != nil {
 		return fault.New(fault.Usage, "add casper to packages", "live-session: the tree has no casper: %w", err)
 	}

@@ -16,6 +16,7 @@ import (
 	"strings"
 
 	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/internal/roottree"
 	"github.com/isotrace/isotrace/internal/sanitise"
 	"github.com/isotrace/isotrace/internal/stage"
@@ -65,6 +66,9 @@ type Params struct {
 
 // Changes is the output that says who changed what in the tree.
 const Changes = "changes"
+
+// maxEdited bounds a file of the tree that is read as a whole, in bytes.
+const maxEdited = 16 << 20
 
 // Stage takes the installed tree and the project's files and gives the tree
 // with them in place.
@@ -253,7 +257,7 @@ func (c *customisation) users(ctx context.Context, p Params) error {
 }
 
 func (c *customisation) hasGroup(name string) (bool, error) {
-	b, err := c.root.ReadFile("etc/group")
+	b, err := regular.Read(c.root, "etc/group", maxEdited)
 	if err != nil {
 		return false, err
 	}

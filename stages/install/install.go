@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/internal/sanitise"
 	"github.com/isotrace/isotrace/internal/stage"
 	"github.com/isotrace/isotrace/internal/tool"
@@ -174,12 +175,7 @@ func (in *installation) forget() error {
 }
 
 func (in *installation) read(name string) (_ []byte, err error) {
-	f, err := in.root.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	return io.ReadAll(io.LimitReader(f, 1<<20))
+	return regular.Read(in.root, name, 1<<20)
 }
 
 func (in *installation) write(name, text string) (err error) {

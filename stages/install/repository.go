@@ -13,6 +13,7 @@ import (
 	"github.com/isotrace/isotrace/internal/archive/deb"
 	"github.com/isotrace/isotrace/internal/archive/deb822"
 	"github.com/isotrace/isotrace/internal/artifact"
+	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/internal/stage"
 )
 
@@ -82,7 +83,7 @@ func writeRepository(ctx context.Context, w *stage.Work) error {
 // Installed reads the packages that dpkg has configured in the tree, as
 // NAME:ARCH=VERSION, sorted. A package in any other state is an error.
 func Installed(root *os.Root) (_ []string, err error) {
-	f, err := root.Open("var/lib/dpkg/status")
+	f, err := regular.Open(root, "var/lib/dpkg/status")
 	if err != nil {
 		return nil, err
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/isotrace/isotrace/internal/archive"
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/internal/stage"
 	"github.com/isotrace/isotrace/internal/system"
 	"github.com/isotrace/isotrace/internal/tool"
@@ -185,7 +186,7 @@ func inspect(root *os.Root) (s system.Facts, err error) {
 }
 
 func codename(root *os.Root) (_ string, err error) {
-	f, err := root.Open("etc/os-release")
+	f, err := regular.Open(root, "etc/os-release")
 	if err != nil {
 		return "", fmt.Errorf("the root tree does not say what it is: %w", err)
 	}
@@ -200,14 +201,11 @@ func codename(root *os.Root) (_ string, err error) {
 }
 
 func copyOut(root *os.Root, from, to string) (err error) {
-	f, err := root.Open(from)
+	f, err := regular.Open(root, from)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	if st, err := f.Stat(); err != nil || !st.Mode().IsRegular() {
-		return errors.Join(err, errors.New("not a regular file"))
-	}
 	return artifact.WriteFile(to, 0o644, func(w io.Writer) error {
 		_, err := io.Copy(w, f)
 		return err

@@ -3,12 +3,10 @@ package livetree
 import (
 	"bytes"
 	"debug/pe"
-	"errors"
 	"fmt"
-	"io"
-	"os"
 
 	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/regular"
 )
 
 // VendorTest is a memory test as the menu offers it.
@@ -27,7 +25,7 @@ type VendorTest struct {
 func (t *tree) memoryTests() ([]VendorTest, error) {
 	var tests []VendorTest
 	for i, m := range t.params.MemoryTests {
-		b, err := readBounded(t.work.Material(m.File), maxMemoryTest)
+		b, err := regular.ReadNamed(t.work.Material(m.File), maxMemoryTest)
 		if err != nil {
 			return nil, fmt.Errorf("boot.memory-tests[%d]: %s: %w", i, m.File, err)
 		}
@@ -52,19 +50,6 @@ func (t *tree) memoryTests() ([]VendorTest, error) {
 
 // maxMemoryTest bounds a memory test, in bytes.
 const maxMemoryTest = 64 << 20
-
-func readBounded(file string, limit int64) (_ []byte, err error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	b, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if int64(len(b)) > limit {
-		return nil, fmt.Errorf("is longer than %d bytes", limit)
-	}
-	return b, err
-}
 
 // startUEFI refuses what is no program for UEFI on amd64, and tells whether it has a
 // table of signatures: whose they are, the machine judges.

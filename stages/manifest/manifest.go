@@ -14,6 +14,7 @@ import (
 
 	"github.com/isotrace/isotrace/internal/archive/deb822"
 	"github.com/isotrace/isotrace/internal/artifact"
+	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/internal/roottree"
 	"github.com/isotrace/isotrace/internal/stage"
 )
@@ -59,7 +60,7 @@ func run(w *stage.Work, p Params) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, root.Close()) }()
-	f, err := root.Open("var/lib/dpkg/status")
+	f, err := regular.Open(root, "var/lib/dpkg/status")
 	if err != nil {
 		return fmt.Errorf("the root tree has no dpkg state: %w", err)
 	}
