@@ -119,6 +119,11 @@ func TestFromImage(t *testing.T) {
 	if out, code := p.run("verify", p.out(), "--key", filepath.Join(p.dir, "keys", "builder.pub")); code != 0 || !strings.Contains(out, "ok    disks      from-image.vhd: ") || !strings.Contains(out, "ok    base       image sha256:"+string(l.Image.Manifest.Digest)+", 2 layers, signed by ") {
 		t.Errorf("verify: exit status %d\n%s", code, out)
 	}
+	kept, images := filepath.Join(p.dir, "kept.tar"), []string{"from-image.iso", "from-image.vhd"}
+	if out, code := p.run("archive", p.out(), "-o", kept); code != 0 {
+		t.Fatalf("archive: exit status %d\n%s", code, out)
+	}
+	rebuildElsewhere(t, p, kept, filepath.Join(t.TempDir(), "again"), images)
 	bootVerity(t, p)
 	attackAll(t, attackOptions(t, p, "builder"), "from-image", 12)
 	if l.Image.Index == nil || len(l.Image.Provenance) != 1 || l.Image.Signature == nil {

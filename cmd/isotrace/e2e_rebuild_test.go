@@ -83,16 +83,8 @@ func fromArchive(t *testing.T, p *project, builder string) (links string) {
 	if err := os.Remove(bad); err != nil {
 		t.Fatal(err)
 	}
-	store := filepath.Join(e2e.dir, "archive-store")
-	emptyStore(t, store)
-	c := namespaced("offline", e2e.binary, "-C", p.dir, "--store", store, "--progress", "plain", "rebuild", kept, "-o", again, "--sign", "--builder-key", builder)
-	c.Env = append(os.Environ(), "COSIGN_PASSWORD="+testPassword)
-	out, err := c.CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "links added to ") {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	if have, want := digestOf(t, filepath.Join(again, "rebuilt", "rescue.iso")), digestOf(t, p.iso()); have != want {
-		t.Errorf("the ISO from the archive is %s, want %s", have, want)
+	if out := rebuildElsewhere(t, p, kept, again, []string{"rescue.iso"}, "--sign", "--builder-key", builder); !strings.Contains(out, "links added to ") {
+		t.Fatal(out)
 	}
 	links = filepath.Join(again, "out", "evidence", "links")
 	mine, err := filepath.Glob(p.out("evidence", "links", "*"))
@@ -106,4 +98,25 @@ func fromArchive(t *testing.T, p *project, builder string) (links string) {
 		t.Fatal(err)
 	}
 	return links
+}
+
+// rebuildElsewhere rebuilds from an archive without a network and with a store of its
+// own, into the folder again, and compares the images.
+func rebuildElsewhere(t *testing.T, p *project, kept, again string, images []string, flags ...string) string {
+	t.Helper()
+	store := again + "-store"
+	emptyStore(t, store)
+	args := append([]string{"offline", e2e.binary, "-C", p.dir, "--store", store, "--progress", "plain", "rebuild", kept, "-o", again}, flags...)
+	c := namespaced(args...)
+	c.Env = append(os.Environ(), "COSIGN_PASSWORD="+testPassword)
+	out, err := c.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, name := range images {
+		if have, want := digestOf(t, filepath.Join(again, "rebuilt", name)), digestOf(t, p.out(name)); have != want {
+			t.Errorf("%s from the archive is %s, want %s", name, have, want)
+		}
+	}
+	return string(out)
 }

@@ -13,12 +13,14 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/artifact/artifacttest"
 	"github.com/isotrace/isotrace/internal/stage/stagetest"
+	"github.com/isotrace/isotrace/stages"
 )
 
 // The end-to-end tests build and boot examples/rescue from the Debian archive
@@ -32,6 +34,10 @@ var e2e struct {
 	once   sync.Once
 	built  *project // examples/rescue, built
 	err    error
+	// mirrors are addresses for ISOTRACE_MIRROR, from when the example is built: what is
+	// locked after it rests on the same Release files. An archive may change at any time,
+	// and with it what a test compares.
+	mirrors atomic.Pointer[string]
 }
 
 func TestMain(m *testing.M) {
@@ -135,6 +141,9 @@ func (p *project) run(args ...string) (output string, code int) {
 func (p *project) command(args ...string) *exec.Cmd {
 	c := exec.Command(e2e.binary, append([]string{"-C", p.dir, "--progress", "plain"}, args...)...)
 	c.Env = append(os.Environ(), "COSIGN_PASSWORD="+testPassword, "ISOTRACE_STORE="+e2e.store)
+	if mirrors := e2e.mirrors.Load(); mirrors != nil {
+		c.Env = append(c.Env, "ISOTRACE_MIRROR="+*mirrors)
+	}
 	return c
 }
 
@@ -152,6 +161,9 @@ func rescue(t *testing.T) *project {
 			return
 		}
 		e2e.built = p
+		releases := "file://" + filepath.Join(p.dir, stages.ReleasesDir)
+		mirrors := strings.Join([]string{"debian=" + releases + "/debian", "debian-security=" + releases + "/debian-security", os.Getenv("ISOTRACE_MIRROR")}, " ")
+		e2e.mirrors.Store(&mirrors)
 	})
 	if e2e.err != nil {
 		t.Fatal(e2e.err)
