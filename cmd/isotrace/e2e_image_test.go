@@ -26,7 +26,8 @@ import (
 )
 
 // TestFromImage builds examples/from-image on an OCI layout: the minimal system
-// of the other example, with apt sources and the archive's keys added.
+// of the other example, with apt sources and the archive's keys added. From its archive
+// it is built once more, elsewhere.
 func TestFromImage(t *testing.T) {
 	t.Parallel()
 	base := baseLayer(t, rescue(t))
@@ -120,8 +121,10 @@ func TestFromImage(t *testing.T) {
 		t.Errorf("verify: exit status %d\n%s", code, out)
 	}
 	kept, images := filepath.Join(p.dir, "kept.tar"), []string{"from-image.iso", "from-image.vhd"}
-	if out, code := p.run("archive", p.out(), "-o", kept); code != 0 {
-		t.Fatalf("archive: exit status %d\n%s", code, out)
+	for _, args := range [][]string{{"archive", p.out(), "-o", kept}, {"keys", "new", "--role", "rebuilder"}} {
+		if out, code := p.run(args...); code != 0 {
+			t.Fatalf("%v: exit status %d\n%s", args, code, out)
+		}
 	}
 	rebuildElsewhere(t, p, kept, filepath.Join(t.TempDir(), "again"), images)
 	bootVerity(t, p)
