@@ -67,7 +67,7 @@ func (f *verifyFlags) options() (provenance.VerifyOptions, error) {
 const maxTrustedRoot = 4 << 20
 
 // readBounded reads a file that the user named.
-func readBounded(file string, limit int64) (_ []byte, err error) {
+func readBounded(file string, limit int64) ([]byte, error) {
 	text, err := regular.ReadNamed(file, limit)
 	if err != nil {
 		return nil, fault.New(fault.Usage, "", "%w", err)

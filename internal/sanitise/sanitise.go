@@ -216,7 +216,7 @@ func (t *tree) truncate(name string) error {
 
 const maxEdited = 16 << 20
 
-func (t *tree) read(name string) (_ []byte, err error) {
+func (t *tree) read(name string) ([]byte, error) {
 	return regular.Read(t.root, name, maxEdited)
 }
 

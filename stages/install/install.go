@@ -174,7 +174,7 @@ func (in *installation) forget() error {
 	return in.root.RemoveAll("var/lib/apt/lists/partial")
 }
 
-func (in *installation) read(name string) (_ []byte, err error) {
+func (in *installation) read(name string) ([]byte, error) {
 	return regular.Read(in.root, name, 1<<20)
 }
 
