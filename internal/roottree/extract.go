@@ -58,7 +58,7 @@ func Extract(ctx context.Context, dir string, tr *tar.Reader, opts ExtractOption
 		return Extracted{}, err
 	}
 	defer func() { err = errors.Join(err, root.Close()) }()
-	x := &extraction{root: root, opts: opts, fresh: map[string]bool{}, links: map[string]bool{}, buf: make([]byte, 1<<18)}
+	x := &extraction{root: root, opts: opts, fresh: map[string]bool{}, links: map[string]bool{}, hidden: map[string]bool{}, buf: make([]byte, 1<<18)}
 	for {
 		if ctx.Err() != nil {
 			return x.did, context.Cause(ctx)
@@ -88,6 +88,8 @@ type extraction struct {
 	// fresh are the paths that this archive brought, links the symbolic links
 	// among them, some of which may have been replaced since.
 	fresh, links map[string]bool
+	// hidden are folders in whose place this layer put something else.
+	hidden map[string]bool
 }
 
 type folderHeader struct {
@@ -241,12 +243,16 @@ func (x *extraction) clear(name string, folder bool) (there bool, err error) {
 	case st.IsDir() && !x.opts.OCILayer:
 		return false, errors.New("a folder stands in its place")
 	case st.IsDir():
+		x.hidden[name] = true
 		return false, x.root.RemoveAll(name)
 	}
 	return false, x.root.Remove(name)
 }
 
 func (x *extraction) folder(name string, h *tar.Header) error {
+	if x.hidden[name] {
+		return errors.New("a folder again, in place of what the layer put in its place")
+	}
 	there, err := x.clear(name, true)
 	if err != nil {
 		return err
@@ -319,7 +325,19 @@ func (x *extraction) hardlink(name string, h *tar.Header) error {
 	if st.Mode()&fs.ModeSymlink != 0 {
 		x.links[name] = true
 	}
-	return x.root.Link(target, name)
+	if err := x.root.Link(target, name); err != nil || !x.opts.OCILayer {
+		return err
+	}
+	switch st.Mode().Type() {
+	case 0:
+		return x.attributes(name, h)
+	case fs.ModeNamedPipe:
+		return x.plainAttributes(name, h)
+	}
+	if x.opts.IgnoreOwners {
+		return nil
+	}
+	return x.root.Lchown(name, h.Uid, h.Gid)
 }
 
 // attributes sets owner, mode, xattrs and time of a file or folder, in the

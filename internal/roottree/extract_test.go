@@ -79,6 +79,7 @@ func TestExtractRefuses(t *testing.T) {
 		"layer, dots":               {[]member{reg("/a/../../sentinel", "evil")}, oci, `".." is refused`},
 		"layer, file as root":       {[]member{reg("/.", "x")}, oci, "the root is no folder"},
 		"layer, link to folder":     {[]member{folder("d", 0o755), hardlink("h", "d")}, oci, "a folder"},
+		"layer, folder again":       {[]member{folder("d", 0o755), symlink("d", "x"), folder("d", 0o755)}, oci, "a folder again"},
 		"layer, link to missing":    {[]member{hardlink("h", "/etc/passwd")}, oci, "no such file"},
 		"layer, link ahead":         {[]member{hardlink("h", "f"), reg("f", "")}, oci, "no such file"},
 		"layer, link to itself":     {[]member{symlink("l", "x"), hardlink("l", "/l")}, oci, "to itself"},
@@ -149,21 +150,20 @@ func TestExtract(t *testing.T) {
 		"devices of a layer":       {[][]member{{special("dev/null", tar.TypeChar), special("dev/sda", tar.TypeBlock)}}, oci, "dev/"},
 		"below link of same layer": {[][]member{{folder("usr", 0o755), symlink("lib", "usr"), reg("lib/x", "1")}}, oci, "lib>usr usr/ usr/x=1"},
 
-		"layer, absolute names":       {[][]member{{folder("/", 0o755), reg("/a/b", "1"), hardlink("/c", "/a/b"), reg("//d", "2")}}, oci, "a/ a/b=1 c=1 d=2"},
-		"layer, absolute link":        {[][]member{{symlink("a", "/etc"), reg("a/x", "1"), reg("/a/.wh.y", "")}}, oci, "a>/etc etc/ etc/x=1"},
-		"layer, link above the root":  {[][]member{{symlink("l", "../../outside"), reg("l/x", "1"), reg("l/.wh.sentinel", "")}}, oci, "l>../../outside outside/ outside/x=1"},
-		"layer, opaque through link":  {[][]member{lower, {symlink("l", "../d"), reg("l/new", "n"), reg("l/.wh..wh..opq", "")}}, oci, "d/ d/new=n e=5 l>../d"},
-		"layer, links of links":       {[][]member{{symlink("a", "b/../c"), symlink("b", "/x/y"), symlink("x/c", "/z"), reg("a/f", "1")}}, oci, "a>b/../c b>/x/y x/ x/c>/z z/ z/f=1"},
-		"layer, link of lower layer":  {[][]member{{symlink("var/run", "/run"), folder("run", 0o755)}, {reg("var/run/pid", "1")}}, oci, "run/ var/ var/run/ var/run/pid=1"},
-		"layer, relative lower link":  {[][]member{usr, {reg("lib/a/b", "2")}}, oci, "lib/ lib/a/ lib/a/b=2 usr/ usr/lib/ usr/lib/old=1"},
-		"layer, file of lower layer":  {[][]member{lower, {reg("e/x", "1")}}, oci, "d/ d/one=1 d/sub/ d/sub/three=3 d/two=2 e/ e/x=1"},
-		"layer, link, then again":     {[][]member{{symlink("l", "/a"), reg("l/x", "1"), folder("l", 0o755), reg("l/y", "2")}}, oci, "a/ a/x=1 l/ l/y=2"},
-		"layer, link within replaced": {[][]member{{symlink("d/l", "/a"), reg("d", ""), folder("d", 0o755), reg("d/l/x", "1")}}, oci, "d/ d/l/ d/l/x=1"},
-		"layer, hard link to link":    {[][]member{{symlink("s", "/a"), hardlink("t", "s"), reg("t/x", "1")}}, oci, "a/ a/x=1 s>/a t>/a"},
-		"layer, hard link of lower":   {[][]member{lower, {hardlink("h", "/d/one")}}, oci, "d/ d/one=1 d/sub/ d/sub/three=3 d/two=2 e=5 h=1"},
-		"layer, FIFO":                 {[][]member{lower, {special("e", tar.TypeFifo), special("dev/p", tar.TypeFifo), hardlink("q", "e")}}, oci, "d/ d/one=1 d/sub/ d/sub/three=3 d/two=2 dev/ dev/p fifo e fifo q fifo"},
-		"layer, AUFS":                 {[][]member{lower, {reg(".wh..wh.aufs", ""), folder(".wh..wh.plnk", 0o700), reg(".wh..wh.plnk/1.2", "x"), reg(".wh.e", "")}}, oci, "d/ d/one=1 d/sub/ d/sub/three=3 d/two=2"},
-		"layer, names twice":          {[][]member{{reg("a", "1"), reg("./a", "2"), folder("b", 0o755), reg("/b/c", "3"), folder("b/", 0o755), symlink("a", "b")}}, oci, "a>b b/ b/c=3"},
+		"layer, absolute names":      {[][]member{{folder("/", 0o755), reg("/a/b", "1"), hardlink("/c", "/a/b"), reg("//d", "2")}}, oci, "a/ a/b=1 c=1 d=2"},
+		"layer, absolute link":       {[][]member{{symlink("a", "/etc"), reg("a/x", "1"), reg("/a/.wh.y", "")}}, oci, "a>/etc etc/ etc/x=1"},
+		"layer, link above the root": {[][]member{{symlink("l", "../../outside"), reg("l/x", "1"), reg("l/.wh.sentinel", "")}}, oci, "l>../../outside outside/ outside/x=1"},
+		"layer, opaque through link": {[][]member{lower, {symlink("l", "../d"), reg("l/new", "n"), reg("l/.wh..wh..opq", "")}}, oci, "d/ d/new=n e=5 l>../d"},
+		"layer, links of links":      {[][]member{{symlink("a", "b/../c"), symlink("b", "/x/y"), symlink("x/c", "/z"), reg("a/f", "1")}}, oci, "a>b/../c b>/x/y x/ x/c>/z z/ z/f=1"},
+		"layer, link of lower layer": {[][]member{{symlink("var/run", "/run"), folder("run", 0o755)}, {reg("var/run/pid", "1")}}, oci, "run/ var/ var/run/ var/run/pid=1"},
+		"layer, relative lower link": {[][]member{usr, {reg("lib/a/b", "2")}}, oci, "lib/ lib/a/ lib/a/b=2 usr/ usr/lib/ usr/lib/old=1"},
+		"layer, file of lower layer": {[][]member{lower, {reg("e/x", "1")}}, oci, "d/ d/one=1 d/sub/ d/sub/three=3 d/two=2 e/ e/x=1"},
+		"layer, link, then again":    {[][]member{{symlink("l", "/a"), reg("l/x", "1"), folder("l", 0o755), reg("l/y", "2")}}, oci, "a/ a/x=1 l/ l/y=2"},
+		"layer, hard link to link":   {[][]member{{symlink("s", "/a"), hardlink("t", "s"), reg("t/x", "1")}}, oci, "a/ a/x=1 s>/a t>/a"},
+		"layer, hard link of lower":  {[][]member{lower, {hardlink("h", "/d/one")}}, oci, "d/ d/one=1 d/sub/ d/sub/three=3 d/two=2 e=5 h=1"},
+		"layer, FIFO":                {[][]member{lower, {special("e", tar.TypeFifo), special("dev/p", tar.TypeFifo), hardlink("q", "e")}}, oci, "d/ d/one=1 d/sub/ d/sub/three=3 d/two=2 dev/ dev/p fifo e fifo q fifo"},
+		"layer, AUFS":                {[][]member{lower, {reg(".wh..wh.aufs", ""), folder(".wh..wh.plnk", 0o700), reg(".wh..wh.plnk/1.2", "x"), reg(".wh.e", "")}}, oci, "d/ d/one=1 d/sub/ d/sub/three=3 d/two=2"},
+		"layer, names twice":         {[][]member{{reg("a", "1"), reg("./a", "2"), folder("b", 0o755), reg("/b/c", "3"), folder("b/", 0o755), symlink("a", "b")}}, oci, "a>b b/ b/c=3"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -192,6 +192,9 @@ func TestExtractMetadata(t *testing.T) {
 		folder("tmp", 0o1777), reg("bin/su", "2"), special("dev/null", tar.TypeChar),
 	}
 	members[6].Mode = 0o104755
+	again := hardlink("bin/doas", "bin/su")
+	again.Mode, again.ModTime = 0o4711, at // the last of a file's names counts
+	members = append(members, again)
 	for i := range members {
 		members[i].ModTime = at
 	}
@@ -207,7 +210,7 @@ func TestExtractMetadata(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, mode := range map[string]uint32{".": 0o700, "closed": 0o555, "closed/f": 0o644, "twice": 0o750, "tmp": 0o1777, "bin": 0o755, "bin/su": 0o4755} {
+	for name, mode := range map[string]uint32{".": 0o700, "closed": 0o555, "closed/f": 0o644, "twice": 0o750, "tmp": 0o1777, "bin": 0o755, "bin/su": 0o4711, "bin/doas": 0o4711} {
 		e, _ := m.Lookup(name)
 		if e.Mode != mode || int(e.UID) != os.Getuid() {
 			t.Errorf("%s: mode %o of %d, want %o", name, e.Mode, e.UID, mode)

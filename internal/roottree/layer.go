@@ -20,7 +20,8 @@ import (
 //   - An absolute name is below the tree's root.
 //   - A path leads through the symbolic links that its own layer brought. What a lower
 //     layer has in the place of a folder above it, a link or a file, gives way to a folder.
-//   - Hard links may be to links and FIFOs.
+//   - Hard links may be to links and FIFOs, and have owner, mode and extended attributes of
+//     their own, which are the file's from there on.
 //   - Devices below dev/ are passed over: no user namespace can make them, and whatever
 //     boots mounts its own there. Others are refused.
 
@@ -100,8 +101,13 @@ func (x *extraction) special(name string, h *tar.Header) (err error) {
 	if err := unix.Mkfifoat(int(dir.Fd()), path.Base(name), 0o600); err != nil {
 		return fmt.Errorf("make the FIFO: %w", err)
 	}
+	return x.plainAttributes(name, h)
+}
+
+// plainAttributes are those of a FIFO, which has no extended ones that we set.
+func (x *extraction) plainAttributes(name string, h *tar.Header) error {
 	plain := *h
-	plain.PAXRecords = nil // no FIFO can have the attributes that we set
+	plain.PAXRecords = nil
 	return x.attributes(name, &plain)
 }
 
