@@ -23,7 +23,7 @@ func (inv *inventory) cdxDependencies(c class, is bool) []cdx.Dependency {
 			}
 		}
 		if k.class == classProduct {
-			for _, p := range inv.of(classPackage, classBoot, classBase, classFound, classFile) {
+			for _, p := range inv.of(classSystem, classPackage, classBoot, classBase, classFound, classFile) {
 				needs = append(needs, p.ref)
 			}
 		}

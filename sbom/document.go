@@ -23,8 +23,10 @@ type Document struct {
 	Epoch epoch.Epoch `json:"epoch"`
 	// Author has the documents made: NTIA's author of SBOM data, BSI's creator
 	// of the SBOM.
-	Author   Party      `json:"author"`
-	Product  Product    `json:"product"`
+	Author  Party   `json:"author"`
+	Product Product `json:"product"`
+	// System is the distribution that the root tree says it is.
+	System   *Distro    `json:"system,omitempty"`
 	Packages []Package  `json:"packages,omitempty"`
 	Sources  []Source   `json:"sources,omitempty"`
 	Base     *BaseImage `json:"base,omitempty"`

@@ -173,6 +173,8 @@ func TestValidateRefuses(t *testing.T) {
 		{func(d *Document) { d.Licences[0].ID = "a b" }, "no id"},
 		{func(d *Document) { d.Findings[0].Components[0] = "none" }, `"none" is not in the document`},
 		{func(d *Document) { d.Base.Manifest = "" }, "base image"},
+		{func(d *Document) { d.System.ID = "" }, "system: distro"},
+		{func(d *Document) { d.System.Codename = long }, "system: codename"},
 	} {
 		d := sample()
 		c.change(d)

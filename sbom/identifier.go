@@ -1,6 +1,7 @@
 package sbom
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"strings"
@@ -8,17 +9,13 @@ import (
 	"github.com/package-url/packageurl-go"
 )
 
-// debPURL is the package URL of type deb. Its distro is the codename where there
-// is one, as in the examples of the type's definition; upstream, which other
-// cataloguers write too, is left out where the source package has the binary
-// package's name and version.
+// debPURL is the package URL of type deb. Upstream, which other cataloguers write
+// too, is left out where the source package has the binary package's name and
+// version.
 func debPURL(d Distro, name, version, arch string, source SourceID) string {
 	q := packageurl.Qualifiers{{Key: "arch", Value: arch}}
-	switch {
-	case d.Codename != "":
-		q = append(q, packageurl.Qualifier{Key: "distro", Value: d.Codename})
-	case d.ID != "" && d.Version != "":
-		q = append(q, packageurl.Qualifier{Key: "distro", Value: strings.ToLower(d.ID) + "-" + d.Version})
+	if s := d.qualifier(); s != "" {
+		q = append(q, packageurl.Qualifier{Key: "distro", Value: s})
 	}
 	if source.Name != name || source.Version != version {
 		upstream := source.Name
@@ -28,6 +25,17 @@ func debPURL(d Distro, name, version, arch string, source SourceID) string {
 		q = append(q, packageurl.Qualifier{Key: "upstream", Value: upstream})
 	}
 	return packageurl.NewPackageURL(packageurl.TypeDebian, strings.ToLower(d.ID), name, version, q, "").ToString()
+}
+
+// qualifier is the distribution as scanners read it in a package URL: its ID, a
+// hyphen, and its version. The codename stands for a version that is not known, such
+// as that of Debian's testing and unstable, which have none.
+func (d Distro) qualifier() string {
+	id, version := strings.ToLower(d.ID), cmp.Or(d.Version, d.Codename)
+	if id == "" || version == "" {
+		return id
+	}
+	return id + "-" + version
 }
 
 // ociPURL is the package URL of a container image.

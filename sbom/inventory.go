@@ -13,6 +13,7 @@ type class int
 
 const (
 	classProduct class = iota
+	classSystem
 	classPackage
 	classBoot
 	classTool
@@ -24,7 +25,7 @@ const (
 )
 
 // classNames begin the components' SPDX ids.
-var classNames = [...]string{"Product", "Package", "Boot", "Tool", "Source", "BaseImage", "Layer", "Found", "File"}
+var classNames = [...]string{"Product", "System", "Package", "Boot", "Tool", "Source", "BaseImage", "Layer", "Found", "File"}
 
 // component is what both formats say of one thing.
 type component struct {
@@ -141,6 +142,9 @@ func (d *Document) inventory() (*inventory, error) {
 func (inv *inventory) addAll() error {
 	d := inv.doc
 	all := []*component{productOf(d)}
+	if d.System != nil {
+		all = append(all, systemOf(d.System))
+	}
 	for i := range d.Packages {
 		all = append(all, packageOf(&d.Packages[i]))
 	}

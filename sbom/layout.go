@@ -1,6 +1,7 @@
 package sbom
 
 import (
+	"cmp"
 	"path"
 	"slices"
 	"strconv"
@@ -19,7 +20,8 @@ func productOf(d *Document) *component {
 	}
 	purl := genericPURL(p.Name, p.Version)
 	return &component{
-		class: classProduct, id: "product", ref: purl, purl: purl, kind: aSystem,
+		class: classProduct, id: "product", ref: purl, purl: purl,
+		kind: anApplication, // scanners refuse documents with two operating systems
 		name: p.Name, version: p.Version, description: line(p.Title, maxDescription), creator: p.Creator.clean(), hashes: p.Hashes, licence: p.Licence,
 		nature:   Nature{Executable: Yes, Archive: Yes, Structured: Yes},
 		fileName: line(p.FileName, maxLine), location: location, origin: "relative to the document",
@@ -30,6 +32,21 @@ func productOf(d *Document) *component {
 		defaults: map[Field]string{
 			FieldLicence:      "not stated for the image as a whole: see its components",
 			FieldDependencies: "not known: the trace does not explain every file",
+		},
+	}
+}
+
+// systemOf is the distribution, from which scanners learn whose flaws to look for.
+func systemOf(d *Distro) *component {
+	id := strings.ToLower(d.ID)
+	purl := genericPURL(id, cmp.Or(d.Version, d.Codename))
+	return &component{
+		class: classSystem, id: "system", ref: ours + "system", purl: purl, kind: aSystem,
+		name: id, version: cmp.Or(d.Version, d.Codename), completeness: Undetermined,
+		facts: new(facts).add("codename", d.Codename).list,
+		defaults: map[Field]string{
+			"":           "a distribution, as the root tree's os-release names it: an identified component, whose packages are components of their own",
+			FieldVersion: "not known: os-release has no version, as in a distribution that is always in the making",
 		},
 	}
 }

@@ -39,12 +39,15 @@ func TestMaintainer(t *testing.T) {
 
 func TestPURL(t *testing.T) {
 	ubuntu := Distro{ID: "Ubuntu", Version: "20.04"}
+	testing, noVersion := Distro{ID: "debian", Codename: "forky"}, Distro{ID: "debian"}
 	for _, c := range []struct{ got, want string }{
-		{debPURL(trixie, "curl", "8.14.1-2", "amd64", SourceID{"curl", "8.14.1-2"}), "pkg:deb/debian/curl@8.14.1-2?arch=amd64&distro=trixie"},
-		{debPURL(trixie, "attr", "1:2.5.2-3+b1", "amd64", SourceID{"attr", "1:2.5.2-3"}), "pkg:deb/debian/attr@1:2.5.2-3%2Bb1?arch=amd64&distro=trixie&upstream=attr%401:2.5.2-3"},
-		{debPURL(trixie, "libstdc++6", "14.2.0-19", "amd64", SourceID{"gcc-14", "14.2.0-19"}), "pkg:deb/debian/libstdc%2B%2B6@14.2.0-19?arch=amd64&distro=trixie&upstream=gcc-14"},
+		{debPURL(testing, "x", "1", "all", SourceID{"x", "1"}), "pkg:deb/debian/x@1?arch=all&distro=debian-forky"},
+		{debPURL(noVersion, "x", "1", "all", SourceID{"x", "1"}), "pkg:deb/debian/x@1?arch=all&distro=debian"},
+		{debPURL(trixie, "curl", "8.14.1-2", "amd64", SourceID{"curl", "8.14.1-2"}), "pkg:deb/debian/curl@8.14.1-2?arch=amd64&distro=debian-13"},
+		{debPURL(trixie, "attr", "1:2.5.2-3+b1", "amd64", SourceID{"attr", "1:2.5.2-3"}), "pkg:deb/debian/attr@1:2.5.2-3%2Bb1?arch=amd64&distro=debian-13&upstream=attr%401:2.5.2-3"},
+		{debPURL(trixie, "libstdc++6", "14.2.0-19", "amd64", SourceID{"gcc-14", "14.2.0-19"}), "pkg:deb/debian/libstdc%2B%2B6@14.2.0-19?arch=amd64&distro=debian-13&upstream=gcc-14"},
 		{debPURL(ubuntu, "x", "1~rc1", "all", SourceID{"x", "1~rc1"}), "pkg:deb/ubuntu/x@1~rc1?arch=all&distro=ubuntu-20.04"},
-		{debPURL(trixie, "attr", "1:2.5.2-3", "source", SourceID{"attr", "1:2.5.2-3"}), "pkg:deb/debian/attr@1:2.5.2-3?arch=source&distro=trixie"},
+		{debPURL(trixie, "attr", "1:2.5.2-3", "source", SourceID{"attr", "1:2.5.2-3"}), "pkg:deb/debian/attr@1:2.5.2-3?arch=source&distro=debian-13"},
 		{genericPURL("rescue disk", "1.0"), "pkg:generic/rescue%20disk@1.0"},
 		{ociPURL(&BaseImage{Reference: "ubuntu:20.04@sha256:" + string(sum("m")), Manifest: sum("m")}), "pkg:oci/ubuntu@sha256:" + string(sum("m")) + "?tag=20.04"},
 		{ociPURL(&BaseImage{Reference: "localhost:5000/a/B", Manifest: sum("m")}), "pkg:oci/b@sha256:" + string(sum("m")) + "?repository_url=localhost:5000%2Fa%2FB"},

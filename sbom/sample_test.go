@@ -43,6 +43,7 @@ func sample() *Document {
 				{Type: "attestation", URL: "attestations/provenance.json"},
 			},
 		},
+		System: &Distro{ID: "debian", Version: "13", Codename: "trixie"},
 		Packages: []Package{
 			{
 				Set: Target, Name: "openssh-server", Version: "1:10.0p1-7", Architecture: "amd64", Source: "openssh", SourceVersion: "1:10.0p1-7",

@@ -51,7 +51,7 @@ func (inv *inventory) spdxRelationships() []*v2_3.Relationship {
 // place says what a component is to the product.
 func (r *relations) place(product, c *component) {
 	switch c.class {
-	case classPackage, classBoot, classFound, classFile:
+	case classSystem, classPackage, classBoot, classFound, classFile:
 		r.add(product, common.TypeRelationshipContains, c, "")
 	case classTool:
 		r.add(c, common.TypeRelationshipBuildToolOf, product, "")

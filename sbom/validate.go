@@ -62,6 +62,11 @@ func (d *Document) Validate() error {
 			return err
 		}
 	}
+	if d.System != nil {
+		if err := check("system", nil, d.System.validate()); err != nil {
+			return err
+		}
+	}
 	if d.Base != nil {
 		if err := check("base image", nil, d.Base.validate()); err != nil {
 			return err

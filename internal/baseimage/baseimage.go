@@ -5,19 +5,19 @@ package baseimage
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/isotrace/isotrace/internal/artifact"
@@ -56,7 +56,7 @@ func Open(ctx context.Context, b config.Base, dir, architecture string, locked *
 	case b.OCI != "":
 		img, err = fromLayout(within(dir, b.OCI), platform)
 	case b.Archive != "":
-		img, err = fromArchive(within(dir, b.Archive))
+		img, err = fromArchive(ctx, within(dir, b.Archive), platform)
 	case b.Disk != "":
 		img, err = fromDisk(ctx, within(dir, b.Disk), platform)
 	default:
@@ -107,13 +107,13 @@ func fromLayout(dir string, platform v1.Platform) (*Image, error) {
 	if err != nil {
 		return nil, fault.New(fault.Usage, "an OCI image layout has oci-layout, index.json and blobs/", "base image %s: %w", filepath.Base(dir), err)
 	}
-	f, err := pick(index, platform, 0)
+	f, err := pick(index, platform, false)
 	if err != nil {
 		return nil, fmt.Errorf("base image %s: %w", filepath.Base(dir), err)
 	}
-	img, err := describe(f.image)
+	img, err := describe(f.image, platform)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("base image %s: %w", filepath.Base(dir), err)
 	}
 	if err := img.addProof(f.index, f.nested); err != nil {
 		return nil, fmt.Errorf("base image %s: %w", filepath.Base(dir), err)
@@ -122,52 +122,8 @@ func fromLayout(dir string, platform v1.Platform) (*Image, error) {
 	return img, img.addLayoutSignatures(index)
 }
 
-// found is an image, and the index that names it; nested tells that the index is
-// content with a digest of its own.
-type found struct {
-	image  v1.Image
-	index  v1.ImageIndex
-	nested bool
-}
-
-// pick takes the one image of the platform from an index, looking into nested
-// indexes.
-func pick(index v1.ImageIndex, platform v1.Platform, depth int) (found, error) {
-	if depth > 4 {
-		return found{}, errors.New("indexes are nested too deeply")
-	}
-	m, err := index.IndexManifest()
-	if err != nil {
-		return found{}, err
-	}
-	var all []found
-	for _, d := range m.Manifests {
-		switch {
-		case d.MediaType.IsIndex():
-			nested, err := index.ImageIndex(d.Digest)
-			if err != nil {
-				return found{}, err
-			}
-			if f, err := pick(nested, platform, depth+1); err == nil {
-				all = append(all, f)
-			}
-		case isProof(d):
-		case d.MediaType.IsImage() && (d.Platform == nil || d.Platform.Satisfies(platform)):
-			img, err := index.Image(d.Digest)
-			if err != nil {
-				return found{}, err
-			}
-			all = append(all, found{img, index, depth > 0})
-		}
-	}
-	if len(all) != 1 {
-		return found{}, fault.New(fault.Usage, "keep one image for the platform in the layout", "%d images for %s", len(all), platform)
-	}
-	return all[0], nil
-}
-
-// describe notes the parts of an image as its manifest names them.
-func describe(img v1.Image) (*Image, error) {
+// describe notes the parts of an image of the platform as its manifest names them.
+func describe(img v1.Image, platform v1.Platform) (*Image, error) {
 	text, err := img.RawManifest()
 	if err != nil {
 		return nil, err
@@ -178,6 +134,9 @@ func describe(img v1.Image) (*Image, error) {
 	}
 	config, err := img.RawConfigFile()
 	if err != nil {
+		return nil, err
+	}
+	if err := checkPlatform(config, platform); err != nil {
 		return nil, err
 	}
 	i := &Image{parts: map[artifact.Digest]func() (io.ReadCloser, error){}}
@@ -193,9 +152,24 @@ func describe(img v1.Image) (*Image, error) {
 			return nil, err
 		}
 		i.Locked.Layers = append(i.Locked.Layers, b)
-		i.parts[b.Digest] = layer.Compressed
+		i.parts[b.Digest] = layerOf(layer, d)
 	}
 	return i, nil
+}
+
+// layerOf opens a layer, and says why it is missing where it is.
+func layerOf(layer v1.Layer, d v1.Descriptor) func() (io.ReadCloser, error) {
+	return func() (io.ReadCloser, error) {
+		r, err := layer.Compressed()
+		if !errors.Is(err, fs.ErrNotExist) {
+			return r, err
+		}
+		if !d.MediaType.IsDistributable() || len(d.URLs) > 0 {
+			return nil, fault.New(fault.Usage, "copy the image with its foreign layers, as skopeo copy does from where they are",
+				"base image: layer %s is not in it, only a reference to %s: it is a foreign layer, %s", d.Digest, strings.Join(d.URLs, ", "), d.MediaType)
+		}
+		return nil, fault.New(fault.Usage, "copy the image again, whole", "base image: layer %s is not in it", d.Digest)
+	}
 }
 
 func blobOf(d v1.Descriptor) (lockfile.Blob, error) {
@@ -210,47 +184,6 @@ func (i *Image) bytes(mediaType string, b []byte) lockfile.Blob {
 	d := artifact.HashBytes(b)
 	i.parts[d] = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b)), nil }
 	return lockfile.Blob{MediaType: mediaType, Digest: d, Size: int64(len(b))}
-}
-
-// fromArchive reads what docker save writes. It holds no manifest in the sense
-// of OCI: one is made that names the config and the uncompressed layers, so
-// that its digest follows from these alone.
-func fromArchive(file string) (*Image, error) {
-	img, err := tarball.ImageFromPath(file, nil)
-	if err != nil {
-		return nil, fault.New(fault.Usage, "a file with one image, as docker save writes it", "base image %s: %w", filepath.Base(file), err)
-	}
-	config, err := img.RawConfigFile()
-	if err != nil {
-		return nil, err
-	}
-	i := &Image{parts: map[artifact.Digest]func() (io.ReadCloser, error){}}
-	i.Locked.Config = i.bytes(string(types.OCIConfigJSON), config)
-	layers, err := img.Layers()
-	if err != nil {
-		return nil, err
-	}
-	m := v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1, Config: descriptor(i.Locked.Config)}
-	for _, layer := range layers {
-		r, err := layer.Uncompressed()
-		if err != nil {
-			return nil, err
-		}
-		digest, size, err := artifact.HashReader(r)
-		if err := errors.Join(err, r.Close()); err != nil {
-			return nil, err
-		}
-		b := lockfile.Blob{MediaType: string(types.OCIUncompressedLayer), Digest: digest, Size: size}
-		i.Locked.Layers = append(i.Locked.Layers, b)
-		i.parts[digest] = layer.Uncompressed
-		m.Layers = append(m.Layers, descriptor(b))
-	}
-	text, err := json.Marshal(m)
-	if err != nil {
-		return nil, err
-	}
-	i.Locked.Manifest = i.bytes(string(m.MediaType), text)
-	return i, nil
 }
 
 func descriptor(b lockfile.Blob) v1.Descriptor {

@@ -2,7 +2,9 @@ package baseimage
 
 import (
 	"archive/tar"
+	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"encoding/json"
@@ -17,8 +19,8 @@ import (
 	"github.com/diskfs/go-diskfs/partition"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
-	"github.com/klauspost/compress/gzip"
 
+	"github.com/isotrace/isotrace/internal/archive/decompress"
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/diskimage"
 	"github.com/isotrace/isotrace/internal/ext4"
@@ -30,11 +32,11 @@ import (
 const maxDisk = 2040 << 30
 
 // fromDisk takes the largest ext4 file system of a disk image for an image of one layer:
-// a raw disk, a fixed VHD, or either inside a .tar.gz. The image's config names the disk
+// a raw disk or a fixed VHD, which may be compressed, in a tar archive, or both. The image's config names the disk
 // by its SHA-256, so that the image's digest follows from the disk's bytes.
 func fromDisk(ctx context.Context, name string, platform v1.Platform) (_ *Image, err error) {
 	explain := func(err error) error {
-		return fault.New(fault.Usage, "a raw disk or a fixed VHD, or one of them in a .tar.gz, with an ext4 file system that was unmounted cleanly", "base disk %s: %w", filepath.Base(name), err)
+		return fault.New(fault.Usage, "a raw disk or a fixed VHD, which may be compressed by gzip, xz or zstd or be alone in a tar archive, with an ext4 file system that was unmounted cleanly", "base disk %s: %w", filepath.Base(name), err)
 	}
 	disk, err := openDisk(ctx, name)
 	if err != nil {
@@ -51,7 +53,7 @@ func fromDisk(ctx context.Context, name string, platform v1.Platform) (_ *Image,
 	}
 	at, err := largest(disk, size)
 	if err != nil {
-		return nil, explain(err)
+		return nil, explain(cmp.Or(unlike(disk), err))
 	}
 	digest, _, err := artifact.HashReader(io.NewSectionReader(disk, 0, size))
 	if err != nil {
@@ -94,20 +96,49 @@ func fromDisk(ctx context.Context, name string, platform v1.Platform) (_ *Image,
 	return i, nil
 }
 
-// openDisk opens a disk image. One in a .tar.gz is unpacked to a file without a name.
+// openDisk opens a disk image. What is compressed or in a tar archive, or both, is
+// unpacked to a file without a name.
 func openDisk(ctx context.Context, name string) (_ *os.File, err error) {
 	f, err := os.Open(name)
-	if err != nil || !strings.HasSuffix(name, ".tar.gz") && !strings.HasSuffix(name, ".tgz") {
-		return f, err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	plain, err := gzip.NewReader(f)
 	if err != nil {
 		return nil, err
 	}
-	t := tar.NewReader(plain)
+	keep := false
+	defer func() {
+		if !keep {
+			err = errors.Join(err, f.Close())
+		}
+	}()
+	r := bufio.NewReaderSize(f, 1<<16)
+	format, err := decompress.Detect(r)
+	if err != nil {
+		return nil, err
+	}
+	plain, err := decompress.NewReader(r, format, maxDisk+diskimage.MiB) // a tar archive's headers
+	if err != nil {
+		return nil, err
+	}
+	inner := bufio.NewReaderSize(plain, 1<<16)
+	switch head, err := inner.Peek(512); {
+	case err != nil && !errors.Is(err, io.EOF):
+		return nil, err
+	case isTar(bytes.NewReader(head)):
+		return diskInTar(ctx, tar.NewReader(inner))
+	case format != "":
+		return spool(ctx, inner)
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	keep = true
+	return f, nil
+}
+
+// diskInTar unpacks the one file of a tar archive.
+func diskInTar(ctx context.Context, t *tar.Reader) (_ *os.File, err error) {
+	isFile := func(h *tar.Header) bool { return h.Typeflag == tar.TypeReg || h.Typeflag == tar.TypeGNUSparse }
 	h, err := t.Next()
-	for err == nil && h.Typeflag != tar.TypeReg {
+	for err == nil && !isFile(h) {
 		h, err = t.Next()
 	}
 	if err != nil {
@@ -116,19 +147,8 @@ func openDisk(ctx context.Context, name string) (_ *os.File, err error) {
 	if h.Size > maxDisk {
 		return nil, fmt.Errorf("%s: %d bytes", h.Name, h.Size)
 	}
-	out, err := os.CreateTemp("", "isotrace-disk-*")
+	out, err := spool(ctx, t)
 	if err != nil {
-		return nil, artifact.ExplainWrite(err)
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, out.Close())
-		}
-	}()
-	if err := os.Remove(out.Name()); err != nil {
-		return nil, err
-	}
-	if err := writeSparse(ctx, out, t, h.Size); err != nil {
 		return nil, fmt.Errorf("%s: %w", h.Name, err)
 	}
 	for {
@@ -136,32 +156,11 @@ func openDisk(ctx context.Context, name string) (_ *os.File, err error) {
 		case errors.Is(err, io.EOF):
 			return out, nil
 		case err != nil:
-			return nil, err
-		case more.Typeflag == tar.TypeReg:
-			return nil, fmt.Errorf("it holds two files, %s and %s", h.Name, more.Name)
+			return nil, errors.Join(err, out.Close())
+		case isFile(more):
+			return nil, errors.Join(fmt.Errorf("it holds two files, %s and %s", h.Name, more.Name), out.Close())
 		}
 	}
-}
-
-// writeSparse leaves out what is zeros.
-func writeSparse(ctx context.Context, out *os.File, r io.Reader, size int64) error {
-	buf, zero := make([]byte, diskimage.MiB), make([]byte, diskimage.MiB)
-	for at := int64(0); at < size; {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		n, err := io.ReadFull(r, buf[:min(int64(len(buf)), size-at)])
-		if err != nil {
-			return err
-		}
-		if !bytes.Equal(buf[:n], zero[:n]) {
-			if _, err := out.WriteAt(buf[:n], at); err != nil {
-				return artifact.ExplainWrite(err)
-			}
-		}
-		at += int64(n)
-	}
-	return artifact.ExplainWrite(out.Truncate(size))
 }
 
 // diskSize is that of the disk in a file, in bytes, without the footer of a fixed VHD.

@@ -83,7 +83,11 @@ func tarGz(t *testing.T, files map[string][]byte) []byte {
 	z := gzip.NewWriter(&b)
 	w := tar.NewWriter(z)
 	for name, content := range files {
-		if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(content)), Typeflag: tar.TypeReg}); err != nil {
+		kind := byte(tar.TypeReg)
+		if strings.HasSuffix(name, "/") {
+			kind = tar.TypeDir
+		}
+		if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(content)), Typeflag: kind}); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := w.Write(content); err != nil {
@@ -94,6 +98,40 @@ func tarGz(t *testing.T, files map[string][]byte) []byte {
 		t.Fatal(err)
 	}
 	return b.Bytes()
+}
+
+func gz(t *testing.T, b []byte) []byte {
+	t.Helper()
+	var out bytes.Buffer
+	z := gzip.NewWriter(&out)
+	_, err := z.Write(b)
+	if err := errors.Join(err, z.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return out.Bytes()
+}
+
+// zst begins with a frame to skip, as some tools write.
+func zst(t *testing.T, b []byte) []byte {
+	t.Helper()
+	z, err := zstd.NewWriter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return z.EncodeAll(b, []byte("\x50\x2a\x4d\x18\x04\x00\x00\x00skip"))
+}
+
+func unpacked(t *testing.T, b []byte) []byte {
+	t.Helper()
+	z, err := gzip.NewReader(bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return plain
 }
 
 func openDiskOf(t *testing.T, name string, content []byte) (*Image, error) {
@@ -112,6 +150,8 @@ func TestDisk(t *testing.T) {
 	var digest artifact.Digest
 	for name, content := range map[string][]byte{
 		"disk.raw": raw, "disk.vhd": vhd, "disk.vhd.tar.gz": tarGz(t, map[string][]byte{"disk.vhd": vhd}), "disk.tgz": tarGz(t, map[string][]byte{"disk.raw": raw}),
+		"named.tar.gz": raw, "disk.vhd.gz": gz(t, vhd), "disk.zst": zst(t, raw), "disk.tar": unpacked(t, tarGz(t, map[string][]byte{"folder/": nil, "folder/disk.vhd": vhd})),
+		"disk.tar.zst": zst(t, unpacked(t, tarGz(t, map[string][]byte{"disk.raw": raw}))),
 	} {
 		img, err := openDiskOf(t, name, content)
 		if err != nil {
@@ -188,9 +228,14 @@ func TestDiskRefused(t *testing.T) {
 		"no file system":     {"a.raw", change(raw, root+1024+56, 0), "no partition has an ext4 file system"},
 		"no partition table": {"a.raw", make([]byte, 2*diskimage.MiB), "read the partition table"},
 		"an empty file":      {"a.raw", nil, "0 bytes are no disk"},
-		"no archive":         {"a.tar.gz", raw, "gzip"},
+		"qcow2":              {"a.img", append([]byte("QFI\xfb"), make([]byte, diskimage.MiB)...), "it is a qcow2 disk: qemu-img convert"},
+		"VHDX":               {"a.vhdx.gz", gz(t, append([]byte("vhdxfile"), make([]byte, diskimage.MiB)...)), "it is a VHDX disk: qemu-img convert"},
+		"bzip2":              {"a.bz2", append([]byte("BZh9"), make([]byte, diskimage.MiB)...), "it is compressed by bzip2"},
+		"zip":                {"a.zip", append([]byte("PK\x03\x04"), make([]byte, diskimage.MiB)...), "it is a zip archive"},
+		"disk cut off":       {"a.gz", gz(t, raw)[:2000], "unexpected EOF"},
 		"an archive of two":  {"a.tar.gz", tarGz(t, map[string][]byte{"a": raw, "b": raw}), "it holds two files"},
-		"an empty archive":   {"a.tar.gz", tarGz(t, nil), "it holds no file"},
+		"an empty archive":   {"a.tar.gz", tarGz(t, nil), "1024 bytes are no disk"},
+		"folders only":       {"a.tar", unpacked(t, tarGz(t, map[string][]byte{"a/": nil})), "it holds no file"},
 		"a folder's block":   {"a.raw", damaged(t, raw), "ext4"},
 		"an archive cut off": {"a.tgz", tarGz(t, map[string][]byte{"a": raw})[:2000], "unexpected EOF"},
 	} {

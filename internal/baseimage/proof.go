@@ -171,7 +171,7 @@ type registry struct {
 // image finds an image, or the one that is locked.
 func (r *registry) image(ref name.Reference, platform v1.Platform, locked *lockfile.Image) (*Image, error) {
 	if locked != nil {
-		return r.locked(locked)
+		return r.locked(locked, platform)
 	}
 	d, err := remote.Get(ref, r.options...)
 	if err != nil {
@@ -182,7 +182,7 @@ func (r *registry) image(ref name.Reference, platform v1.Platform, locked *lockf
 		if err != nil {
 			return nil, err
 		}
-		described, err := describe(img)
+		described, err := describe(img, platform)
 		if err != nil {
 			return nil, err
 		}
@@ -192,11 +192,11 @@ func (r *registry) image(ref name.Reference, platform v1.Platform, locked *lockf
 	if err != nil {
 		return nil, err
 	}
-	f, err := pick(index, platform, 1)
+	f, err := pick(index, platform, true)
 	if err != nil {
 		return nil, err
 	}
-	img, err := describe(f.image)
+	img, err := describe(f.image, platform)
 	if err != nil {
 		return nil, err
 	}
@@ -207,13 +207,13 @@ func (r *registry) image(ref name.Reference, platform v1.Platform, locked *lockf
 }
 
 // locked opens the parts of a locked image by their digests.
-func (r *registry) locked(l *lockfile.Image) (*Image, error) {
+func (r *registry) locked(l *lockfile.Image, platform v1.Platform) (*Image, error) {
 	digest := func(b lockfile.Blob) name.Digest { return r.repository.Digest("sha256:" + string(b.Digest)) }
 	img, err := remote.Image(digest(l.Manifest), r.options...)
 	if err != nil {
 		return nil, err
 	}
-	i, err := describe(img)
+	i, err := describe(img, platform)
 	if err != nil {
 		return nil, err
 	}

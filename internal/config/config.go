@@ -106,10 +106,10 @@ type Base struct {
 	Image string `yaml:"image,omitempty" json:"image,omitempty"`
 	// OCI is the folder of an OCI image layout.
 	OCI string `yaml:"oci,omitempty" json:"oci,omitempty"`
-	// Archive is a file that docker save has written.
+	// Archive is a file that docker save has written; it may be compressed.
 	Archive string `yaml:"archive,omitempty" json:"archive,omitempty"`
-	// Disk is a disk image, whose largest ext4 file system is the base: raw, a fixed VHD,
-	// or one of these in a .tar.gz.
+	// Disk is a disk image, whose largest ext4 file system is the base: raw or a fixed VHD,
+	// which may be compressed, alone in a tar archive, or both.
 	Disk string `yaml:"disk,omitempty" json:"disk,omitempty"`
 	// Digest that the image must have, sha256:HEX.
 	Digest string `yaml:"digest,omitempty" json:"digest,omitempty"`

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
@@ -52,6 +53,35 @@ func read(t testing.TB, b []byte) (string, error) {
 		t.Fatal(err)
 	}
 	return text.String(), nil
+}
+
+// counting counts what is read.
+type counting struct {
+	io.ReaderAt
+	bytes atomic.Int64
+}
+
+func (c *counting) ReadAt(b []byte, at int64) (int, error) {
+	c.bytes.Add(int64(len(b)))
+	return c.ReaderAt.ReadAt(b, at)
+}
+
+// TestReadsOnce: the time that a tree takes grows with the file system, not with the
+// square of a folder's names: nothing but the tables of inodes is read more than once.
+func TestReadsOnce(t *testing.T) {
+	b := image(t)
+	c := &counting{ReaderAt: bytes.NewReader(b)}
+	f, err := Open(c, int64(len(b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.Tree(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	tables := int64(f.inodes) * inodeSize
+	if n := c.bytes.Load(); n > int64(len(b))+tables {
+		t.Errorf("%d bytes read of %d, %d of which are inodes", n, len(b), tables)
+	}
 }
 
 func TestTree(t *testing.T) {
@@ -194,4 +224,49 @@ func FuzzTree(f *testing.F) {
 			t.Errorf("as anybody's: %v", err)
 		}
 	})
+}
+
+// TestSecondNames: of file systems that others made, a link and a pipe may have two
+// names; a folder may not.
+func TestSecondNames(t *testing.T) {
+	b := image(t)
+	inodeOf := func(name string) []byte {
+		at := bytes.Index(b, append([]byte{byte(len(name))}, append([]byte{map[string]byte{"short": 7, "pipe": 5, "dir": 2}[name]}, name...)...))
+		if at < 6 {
+			t.Fatalf("no entry %s", name)
+		}
+		return b[at-6 : at-2]
+	}
+	copy(inodeOf("pipe"), inodeOf("short"))
+	members := func() (map[string]string, error) {
+		f, err := OpenAny(bytes.NewReader(b), int64(len(b)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		if err := f.WriteTar(t.Context(), &out); err != nil {
+			return nil, err
+		}
+		all := map[string]string{}
+		for r := tar.NewReader(&out); ; {
+			h, err := r.Next()
+			if errors.Is(err, io.EOF) {
+				return all, nil
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			all[h.Name] = string(h.Typeflag) + h.Linkname
+		}
+	}
+	if all, err := members(); err != nil || all["pipe"] != all["short"] || all["short"] != "2dir/hello" {
+		t.Errorf("%q and %q, %v", all["pipe"], all["short"], err)
+	}
+	if _, err := read(t, b); err == nil || !strings.Contains(err.Error(), "is there under two names") {
+		t.Errorf("isotrace's own: %v", err)
+	}
+	copy(inodeOf("short"), inodeOf("dir"))
+	if _, err := members(); err == nil || !strings.Contains(err.Error(), "is there under two names") {
+		t.Errorf("a folder: %v", err)
+	}
 }

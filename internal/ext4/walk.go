@@ -57,10 +57,11 @@ func (w *walk) add(name string, n uint32, i *inode) error {
 		return malformed("%s: is of no type", name)
 	}
 	if !first {
-		if e.Type != roottree.File {
+		if e.Type == roottree.Dir || w.fs.strict && e.Type != roottree.File {
 			return malformed("%s: is there under two names", name)
 		}
-		e.Xattrs = w.found[w.names[n][0]].entry.Xattrs
+		of := &w.found[w.names[n][0]].entry
+		e.Xattrs, e.Target = of.Xattrs, of.Target
 	}
 	var list []extent
 	var err error
@@ -175,8 +176,8 @@ func (w *walk) entry(ctx context.Context, name string, n, parent uint32, depth i
 func (w *walk) links() error {
 	for _, at := range w.names {
 		i := w.found[at[0]].inode
-		if i.kind() == typeDir {
-			continue
+		if i.kind() == typeDir || !w.fs.strict && i.kind() != typeFile {
+			continue // of others each name is a file of its own in an archive
 		}
 		if w.fs.strict && int(i.links) != len(at) {
 			return malformed("%s: has %d names and says %d", w.found[at[0]].entry.Path, len(at), i.links)

@@ -20,8 +20,7 @@ type ExtractOptions struct {
 	// MergeUsr lets a folder of the archive stand for the folder that a
 	// symbolic link of the tree leads to, as dpkg does: lib → usr/lib.
 	MergeUsr bool
-	// OCILayer applies whiteouts as the OCI image specification says, and
-	// passes over devices below dev/, which no user namespace can make.
+	// OCILayer takes the archive for a layer of an image: see layer.go.
 	OCILayer bool
 	// IgnoreOwners leaves every file to the caller, who has no others.
 	IgnoreOwners bool
@@ -44,8 +43,9 @@ type Extracted struct {
 // Extract writes the members of a tar archive into the tree at dir. Every
 // write goes through an os.Root: no name, link or order of members leads out
 // of dir. Members that no honest archive has are refused: absolute names, "..",
-// hard links to what is not there, devices, FIFOs. Nothing is undone on error:
-// the tree is to be thrown away.
+// hard links to what is not there, devices, FIFOs; of these, layers of images may
+// have absolute names and FIFOs. Nothing is undone on error: the tree is to be
+// thrown away.
 func Extract(ctx context.Context, dir string, tr *tar.Reader, opts ExtractOptions) (_ Extracted, err error) {
 	if opts.MaxBytes == 0 {
 		opts.MaxBytes = 32 << 30
@@ -58,7 +58,7 @@ func Extract(ctx context.Context, dir string, tr *tar.Reader, opts ExtractOption
 		return Extracted{}, err
 	}
 	defer func() { err = errors.Join(err, root.Close()) }()
-	x := &extraction{root: root, opts: opts, fresh: map[string]bool{}, buf: make([]byte, 1<<18)}
+	x := &extraction{root: root, opts: opts, fresh: map[string]bool{}, links: map[string]bool{}, hidden: map[string]bool{}, buf: make([]byte, 1<<18)}
 	for {
 		if ctx.Err() != nil {
 			return x.did, context.Cause(ctx)
@@ -84,10 +84,17 @@ type extraction struct {
 	buf  []byte
 	// folders get their modes and times last: writing into them changes those,
 	// and may need a mode that they are not to have.
-	folders []*tar.Header
-	// fresh are the paths that this archive brought: an opaque whiteout does
-	// not hide them.
-	fresh map[string]bool
+	folders []folderHeader
+	// fresh are the paths that this archive brought, links the symbolic links
+	// among them, some of which may have been replaced since.
+	fresh, links map[string]bool
+	// hidden are folders in whose place this layer put something else.
+	hidden map[string]bool
+}
+
+type folderHeader struct {
+	path string
+	*tar.Header
 }
 
 func (x *extraction) member(h *tar.Header, r io.Reader) error {
@@ -100,7 +107,7 @@ func (x *extraction) member(h *tar.Header, r io.Reader) error {
 	if h.Typeflag == tar.TypeXGlobalHeader {
 		return nil // its name is that of no file
 	}
-	name, err := memberPath(h.Name)
+	name, err := x.path(h.Name)
 	if err != nil {
 		return err
 	}
@@ -108,16 +115,19 @@ func (x *extraction) member(h *tar.Header, r io.Reader) error {
 		if h.Typeflag != tar.TypeDir {
 			return errors.New("the root is no folder")
 		}
-		x.folders = append(x.folders, h)
+		x.folders = append(x.folders, folderHeader{name, h})
 		return nil
+	}
+	if x.opts.OCILayer && ofAUFS(name) {
+		return nil
+	}
+	if err := x.parents(path.Dir(name)); err != nil {
+		return err
 	}
 	if x.opts.OCILayer {
 		if done, err := x.whiteout(name); done || err != nil {
 			return err
 		}
-	}
-	if err := x.parents(path.Dir(name)); err != nil {
-		return err
 	}
 	for p := name; p != "." && !x.fresh[p]; p = path.Dir(p) {
 		x.fresh[p] = true
@@ -137,14 +147,17 @@ func (x *extraction) member(h *tar.Header, r io.Reader) error {
 		return x.folder(name, h)
 	case tar.TypeReg:
 		return x.file(name, h, r)
+	case tar.TypeGNUSparse: // its holes read as zeros
+		if x.opts.OCILayer {
+			return x.file(name, h, r)
+		}
 	case tar.TypeSymlink:
 		return x.symlink(name, h)
 	case tar.TypeLink:
 		return x.hardlink(name, h)
 	case tar.TypeChar, tar.TypeBlock, tar.TypeFifo:
-		if x.opts.OCILayer && strings.HasPrefix(name, "dev/") {
-			x.did.SkippedDevices = append(x.did.SkippedDevices, name)
-			return nil
+		if x.opts.OCILayer {
+			return x.special(name, h)
 		}
 		return errors.New("devices and FIFOs are refused")
 	}
@@ -172,10 +185,21 @@ func memberPath(name string) (string, error) {
 	return clean, nil
 }
 
+// path is where the tree has what the archive calls name.
+func (x *extraction) path(name string) (string, error) {
+	if x.opts.OCILayer {
+		return x.layerPath(name)
+	}
+	return memberPath(name)
+}
+
 // parents makes the folders above a member that the archive does not name.
 func (x *extraction) parents(dir string) error {
 	if dir == "." {
 		return nil
+	}
+	if x.opts.OCILayer {
+		return x.layerParents(dir)
 	}
 	st, err := x.root.Stat(dir)
 	if err == nil && st.IsDir() {
@@ -190,6 +214,10 @@ func (x *extraction) parents(dir string) error {
 	if err := x.parents(path.Dir(dir)); err != nil {
 		return err
 	}
+	return x.plainFolder(dir)
+}
+
+func (x *extraction) plainFolder(dir string) error {
 	if err := x.root.Mkdir(dir, 0o755); err != nil {
 		return err
 	}
@@ -215,12 +243,16 @@ func (x *extraction) clear(name string, folder bool) (there bool, err error) {
 	case st.IsDir() && !x.opts.OCILayer:
 		return false, errors.New("a folder stands in its place")
 	case st.IsDir():
+		x.hidden[name] = true
 		return false, x.root.RemoveAll(name)
 	}
 	return false, x.root.Remove(name)
 }
 
 func (x *extraction) folder(name string, h *tar.Header) error {
+	if x.hidden[name] {
+		return errors.New("a folder again, in place of what the layer put in its place")
+	}
 	there, err := x.clear(name, true)
 	if err != nil {
 		return err
@@ -232,7 +264,7 @@ func (x *extraction) folder(name string, h *tar.Header) error {
 	} else if st, err := x.root.Lstat(name); err == nil && st.Mode()&fs.ModeSymlink != 0 {
 		return nil // the link's folder keeps what it has
 	}
-	x.folders = append(x.folders, h)
+	x.folders = append(x.folders, folderHeader{name, h})
 	return nil
 }
 
@@ -263,6 +295,7 @@ func (x *extraction) symlink(name string, h *tar.Header) error {
 	if err := x.root.Symlink(h.Linkname, name); err != nil {
 		return err
 	}
+	x.links[name] = true
 	if x.opts.IgnoreOwners {
 		return nil
 	}
@@ -270,7 +303,7 @@ func (x *extraction) symlink(name string, h *tar.Header) error {
 }
 
 func (x *extraction) hardlink(name string, h *tar.Header) error {
-	target, err := memberPath(h.Linkname)
+	target, err := x.path(h.Linkname)
 	if err != nil {
 		return fmt.Errorf("hard link to %q: %w", h.Linkname, err)
 	}
@@ -278,16 +311,33 @@ func (x *extraction) hardlink(name string, h *tar.Header) error {
 	if err != nil {
 		return fmt.Errorf("hard link to %q: %w", h.Linkname, err)
 	}
-	if !st.Mode().IsRegular() {
+	switch {
+	case x.opts.OCILayer && st.IsDir():
+		return fmt.Errorf("hard link to %q: a folder", h.Linkname)
+	case !x.opts.OCILayer && !st.Mode().IsRegular():
 		return fmt.Errorf("hard link to %q: no regular file", h.Linkname)
-	}
-	if target == name {
+	case target == name:
 		return errors.New("a hard link to itself")
 	}
 	if _, err := x.clear(name, false); err != nil {
 		return err
 	}
-	return x.root.Link(target, name)
+	if st.Mode()&fs.ModeSymlink != 0 {
+		x.links[name] = true
+	}
+	if err := x.root.Link(target, name); err != nil || !x.opts.OCILayer {
+		return err
+	}
+	switch st.Mode().Type() {
+	case 0:
+		return x.attributes(name, h)
+	case fs.ModeNamedPipe:
+		return x.plainAttributes(name, h)
+	}
+	if x.opts.IgnoreOwners {
+		return nil
+	}
+	return x.root.Lchown(name, h.Uid, h.Gid)
 }
 
 // attributes sets owner, mode, xattrs and time of a file or folder, in the
@@ -309,12 +359,14 @@ func (x *extraction) attributes(name string, h *tar.Header) error {
 }
 
 // xattrs sets what the archive has, PAX records SCHILY.xattr.NAME: file
-// capabilities and user attributes. Others, which are a host's own, are refused.
+// capabilities and user attributes. Others, which are a host's own, are refused;
+// but of a layer, those of the kernel's own use are passed over, as containerd does.
 func (x *extraction) xattrs(name string, h *tar.Header) (err error) {
 	const prefix = "SCHILY.xattr."
 	var names []string
 	for key := range h.PAXRecords {
-		if attr, ok := strings.CutPrefix(key, prefix); ok && ownXattr(attr) {
+		attr, ok := strings.CutPrefix(key, prefix)
+		if ok && ownXattr(attr) && !(x.opts.OCILayer && strings.HasPrefix(attr, "trusted.")) {
 			names = append(names, attr)
 		}
 	}
@@ -329,7 +381,7 @@ func (x *extraction) xattrs(name string, h *tar.Header) (err error) {
 	defer func() { err = errors.Join(err, f.Close()) }()
 	for _, attr := range names {
 		if attr != "security.capability" && !strings.HasPrefix(attr, "user.") {
-			return fmt.Errorf("xattr %q is refused", attr)
+			return fmt.Errorf("xattr %q is refused: only security.capability and user attributes can be set by every user and kept by a squashfs", attr)
 		}
 		if err := unix.Fsetxattr(int(f.Fd()), attr, []byte(h.PAXRecords[prefix+attr]), 0); err != nil {
 			return fmt.Errorf("set xattr %s: %w", attr, err)
@@ -341,10 +393,7 @@ func (x *extraction) xattrs(name string, h *tar.Header) (err error) {
 func (x *extraction) folderTimes() error {
 	done := map[string]bool{}
 	for _, h := range slices.Backward(x.folders) {
-		name, err := memberPath(h.Name)
-		if err != nil {
-			return err
-		}
+		name := h.path
 		if done[name] {
 			continue // the last of its headers counts
 		}
@@ -357,7 +406,7 @@ func (x *extraction) folderTimes() error {
 		if err != nil {
 			return err
 		}
-		if err := x.attributes(name, h); err != nil {
+		if err := x.attributes(name, h.Header); err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math"
 	"os"
@@ -55,7 +56,7 @@ func TestExtractRefuses(t *testing.T) {
 		"character device":          {[]member{special("dev/null", tar.TypeChar)}, ExtractOptions{}, "devices and FIFOs are refused"},
 		"block device":              {[]member{special("sda", tar.TypeBlock)}, ExtractOptions{}, "devices and FIFOs are refused"},
 		"FIFO":                      {[]member{special("pipe", tar.TypeFifo)}, ExtractOptions{}, "devices and FIFOs are refused"},
-		"device of a layer":         {[]member{special("etc/null", tar.TypeChar)}, oci, "devices and FIFOs are refused"},
+		"device of a layer":         {[]member{special("etc/null", tar.TypeChar)}, oci, "a device outside dev/ is refused"},
 		"unknown type":              {[]member{special("cont", tar.TypeCont)}, ExtractOptions{}, "type '7' is not known"},
 		"link without target":       {[]member{symlink("l", "")}, ExtractOptions{}, "the link's target is refused"},
 		"link with long target":     {[]member{symlink("l", strings.Repeat("x/", 2048))}, ExtractOptions{}, "the link's target is refused"},
@@ -72,9 +73,16 @@ func TestExtractRefuses(t *testing.T) {
 		"whiteout of the folder":    {[]member{reg("d/.wh..", "")}, oci, "no whiteout of the specification"},
 		"whiteout of its parent":    {[]member{reg(".wh...", "")}, oci, "no whiteout of the specification"},
 		"whiteout of whiteout":      {[]member{reg(".wh..wh.x", "")}, oci, "no whiteout of the specification"},
-		"whiteout through link":     {[]member{symlink("l", ".."), reg("l/.wh.sentinel", "")}, oci, "escapes"},
-		"opaque through link":       {[]member{symlink("l", "../outside"), reg("l/.wh..wh..opq", "")}, oci, "escapes"},
-		"opaque file":               {[]member{reg("f", ""), reg("f/.wh..wh..opq", "")}, oci, "not a directory"},
+		"opaque file":               {[]member{reg("f", ""), reg("f/.wh..wh..opq", "")}, oci, "f is no folder"},
+		"layer, below its file":     {[]member{reg("f", ""), reg("f/x", "")}, oci, "f is no folder"},
+		"layer, through loop":       {[]member{symlink("l", "l"), reg("l/x", "")}, oci, "too many symbolic links"},
+		"layer, dots":               {[]member{reg("/a/../../sentinel", "evil")}, oci, `".." is refused`},
+		"layer, file as root":       {[]member{reg("/.", "x")}, oci, "the root is no folder"},
+		"layer, link to folder":     {[]member{folder("d", 0o755), hardlink("h", "d")}, oci, "a folder"},
+		"layer, folder again":       {[]member{folder("d", 0o755), symlink("d", "x"), folder("d", 0o755)}, oci, "a folder again"},
+		"layer, link to missing":    {[]member{hardlink("h", "/etc/passwd")}, oci, "no such file"},
+		"layer, link ahead":         {[]member{hardlink("h", "f"), reg("f", "")}, oci, "no such file"},
+		"layer, link to itself":     {[]member{symlink("l", "x"), hardlink("l", "/l")}, oci, "to itself"},
 		"whiteout of its own":       {[]member{reg("d/f", ""), reg(".wh.d", "")}, oci, "its own layer brings"},
 	}
 	for name, c := range cases {
@@ -127,20 +135,35 @@ func TestExtract(t *testing.T) {
 
 		"whiteout":                 {[][]member{lower, {reg("d/.wh.one", ""), reg(".wh.e", "")}}, oci, "d/ d/sub/ d/sub/three=3 d/two=2"},
 		"whiteout of folder":       {[][]member{lower, {reg(".wh.d", "")}}, oci, "e=5"},
-		"whiteout of missing":      {[][]member{lower, {reg(".wh.x", ""), reg("y/z/.wh.x", "")}}, oci, "d/ d/one=1 d/sub/ d/sub/three=3 d/two=2 e=5"},
+		"whiteout of missing":      {[][]member{lower, {reg(".wh.x", ""), reg("y/z/.wh.x", "")}}, oci, "d/ d/one=1 d/sub/ d/sub/three=3 d/two=2 e=5 y/ y/z/"},
 		"whiteout, then new":       {[][]member{lower, {reg(".wh.d", ""), reg("d/new", "n")}}, oci, "d/ d/new=n e=5"},
 		"whiteout of link":         {[][]member{{symlink("l", "../sentinel")}, {reg(".wh.l", "")}}, oci, ""},
 		"opaque":                   {[][]member{lower, {folder("d", 0o755), reg("d/.wh..wh..opq", ""), reg("d/new", "n")}}, oci, "d/ d/new=n e=5"},
 		"opaque last":              {[][]member{lower, {folder("d", 0o755), reg("d/new", "n"), folder("d/sub", 0o755), reg("d/sub/new", "m"), reg("d/.wh..wh..opq", "")}}, oci, "d/ d/new=n d/sub/ d/sub/new=m e=5"},
 		"opaque last, not named":   {[][]member{lower, {reg("d/sub/deep/new", "m"), reg(".wh..wh..opq", "")}}, oci, "d/ d/sub/ d/sub/deep/ d/sub/deep/new=m"},
 		"opaque root":              {[][]member{lower, {reg(".wh..wh..opq", ""), reg("a", "1")}}, oci, "a=1"},
-		"opaque missing":           {[][]member{lower, {reg("x/.wh..wh..opq", "")}}, oci, "d/ d/one=1 d/sub/ d/sub/three=3 d/two=2 e=5"},
+		"opaque missing":           {[][]member{lower, {reg("x/.wh..wh..opq", "")}}, oci, "d/ d/one=1 d/sub/ d/sub/three=3 d/two=2 e=5 x/"},
 		"opaque, not UTF-8":        {[][]member{{reg("\xff/a", "1")}, {reg("\xff/.wh..wh..opq", ""), reg("\xff/b", "2")}}, oci, "\xff/ \xff/b=2"},
 		"file in place of folder":  {[][]member{lower, {reg("d", "1")}}, oci, "d=1 e=5"},
 		"link in place of folder":  {[][]member{lower, {symlink("d", "../outside")}}, oci, "d>../outside e=5"},
 		"folder of both":           {[][]member{lower, {folder("d", 0o755), reg("d/two", "new")}}, oci, "d/ d/one=1 d/sub/ d/sub/three=3 d/two=new e=5"},
 		"devices of a layer":       {[][]member{{special("dev/null", tar.TypeChar), special("dev/sda", tar.TypeBlock)}}, oci, "dev/"},
 		"below link of same layer": {[][]member{{folder("usr", 0o755), symlink("lib", "usr"), reg("lib/x", "1")}}, oci, "lib>usr usr/ usr/x=1"},
+
+		"layer, absolute names":      {[][]member{{folder("/", 0o755), reg("/a/b", "1"), hardlink("/c", "/a/b"), reg("//d", "2")}}, oci, "a/ a/b=1 c=1 d=2"},
+		"layer, absolute link":       {[][]member{{symlink("a", "/etc"), reg("a/x", "1"), reg("/a/.wh.y", "")}}, oci, "a>/etc etc/ etc/x=1"},
+		"layer, link above the root": {[][]member{{symlink("l", "../../outside"), reg("l/x", "1"), reg("l/.wh.sentinel", "")}}, oci, "l>../../outside outside/ outside/x=1"},
+		"layer, opaque through link": {[][]member{lower, {symlink("l", "../d"), reg("l/new", "n"), reg("l/.wh..wh..opq", "")}}, oci, "d/ d/new=n e=5 l>../d"},
+		"layer, links of links":      {[][]member{{symlink("a", "b/../c"), symlink("b", "/x/y"), symlink("x/c", "/z"), reg("a/f", "1")}}, oci, "a>b/../c b>/x/y x/ x/c>/z z/ z/f=1"},
+		"layer, link of lower layer": {[][]member{{symlink("var/run", "/run"), folder("run", 0o755)}, {reg("var/run/pid", "1")}}, oci, "run/ var/ var/run/ var/run/pid=1"},
+		"layer, relative lower link": {[][]member{usr, {reg("lib/a/b", "2")}}, oci, "lib/ lib/a/ lib/a/b=2 usr/ usr/lib/ usr/lib/old=1"},
+		"layer, file of lower layer": {[][]member{lower, {reg("e/x", "1")}}, oci, "d/ d/one=1 d/sub/ d/sub/three=3 d/two=2 e/ e/x=1"},
+		"layer, link, then again":    {[][]member{{symlink("l", "/a"), reg("l/x", "1"), folder("l", 0o755), reg("l/y", "2")}}, oci, "a/ a/x=1 l/ l/y=2"},
+		"layer, hard link to link":   {[][]member{{symlink("s", "/a"), hardlink("t", "s"), reg("t/x", "1")}}, oci, "a/ a/x=1 s>/a t>/a"},
+		"layer, hard link of lower":  {[][]member{lower, {hardlink("h", "/d/one")}}, oci, "d/ d/one=1 d/sub/ d/sub/three=3 d/two=2 e=5 h=1"},
+		"layer, FIFO":                {[][]member{lower, {special("e", tar.TypeFifo), special("dev/p", tar.TypeFifo), hardlink("q", "e")}}, oci, "d/ d/one=1 d/sub/ d/sub/three=3 d/two=2 dev/ dev/p fifo e fifo q fifo"},
+		"layer, AUFS":                {[][]member{lower, {reg(".wh..wh.aufs", ""), folder(".wh..wh.plnk", 0o700), reg(".wh..wh.plnk/1.2", "x"), reg(".wh.e", "")}}, oci, "d/ d/one=1 d/sub/ d/sub/three=3 d/two=2"},
+		"layer, names twice":         {[][]member{{reg("a", "1"), reg("./a", "2"), folder("b", 0o755), reg("/b/c", "3"), folder("b/", 0o755), symlink("a", "b")}}, oci, "a>b b/ b/c=3"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -169,6 +192,9 @@ func TestExtractMetadata(t *testing.T) {
 		folder("tmp", 0o1777), reg("bin/su", "2"), special("dev/null", tar.TypeChar),
 	}
 	members[6].Mode = 0o104755
+	again := hardlink("bin/doas", "bin/su")
+	again.Mode, again.ModTime = 0o4711, at // the last of a file's names counts
+	members = append(members, again)
 	for i := range members {
 		members[i].ModTime = at
 	}
@@ -184,7 +210,7 @@ func TestExtractMetadata(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, mode := range map[string]uint32{".": 0o700, "closed": 0o555, "closed/f": 0o644, "twice": 0o750, "tmp": 0o1777, "bin": 0o755, "bin/su": 0o4755} {
+	for name, mode := range map[string]uint32{".": 0o700, "closed": 0o555, "closed/f": 0o644, "twice": 0o750, "tmp": 0o1777, "bin": 0o755, "bin/su": 0o4711, "bin/doas": 0o4711} {
 		e, _ := m.Lookup(name)
 		if e.Mode != mode || int(e.UID) != os.Getuid() {
 			t.Errorf("%s: mode %o of %d, want %o", name, e.Mode, e.UID, mode)
@@ -205,6 +231,11 @@ func TestExtractXattrs(t *testing.T) {
 		t.Skipf("no xattrs here: %v", err)
 	}
 	f, d := reg("f", "1"), folder("d", 0o555)
+	layer := reg("layer", "1")
+	layer.PAXRecords = map[string]string{"SCHILY.xattr.user.b": "1", "SCHILY.xattr.trusted.md5sum": "2", "SCHILY.acl.access": "user::rwx", "com.example": "3"}
+	if _, err := p.extract(t, makeTar(t, layer), ExtractOptions{OCILayer: true}); err != nil {
+		t.Fatal(err)
+	}
 	f.PAXRecords = map[string]string{"SCHILY.xattr.user.b": "\x00\xff", "SCHILY.xattr.user.a": "", "SCHILY.xattr.user.overlay.opaque": "y", "SCHILY.xattr.security.selinux": "label"}
 	d.PAXRecords = map[string]string{"SCHILY.xattr.user.c": "=\n"}
 	if _, err := p.extract(t, makeTar(t, f, d), ExtractOptions{}); err != nil {
@@ -214,12 +245,12 @@ func TestExtractXattrs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for name, want := range map[string]string{"f": "user.a= user.b=00ff ", "d": "user.c=3d0a "} {
+	for name, want := range map[string]string{"f": "user.a= user.b=00ff ", "d": "user.c=3d0a ", "layer": "user.b=31 "} {
 		if e, _ := m.Lookup(name); xattrText(e.Xattrs) != want {
 			t.Errorf("%s has %s, want %s", name, xattrText(e.Xattrs), want)
 		}
 	}
-	if m, err = Walk(t.Context(), p.tree, WalkOptions{NoXattrs: true}); err != nil || m.Entries[1].Xattrs != nil {
+	if m, err = Walk(t.Context(), p.tree, WalkOptions{NoXattrs: true}); err != nil || slices.ContainsFunc(m.Entries, func(e Entry) bool { return e.Xattrs != nil }) {
 		t.Errorf("without xattrs: %+v, %v", m, err)
 	}
 }
@@ -291,6 +322,7 @@ func FuzzExtract(f *testing.F) {
 	f.Add(makeTar(f, reg("d/a", "1"), reg("d/.wh.b", ""), reg("d/.wh..wh..opq", ""), special("dev/null", tar.TypeChar)), false, true)
 	f.Add(makeTar(f, member{Header: tar.Header{Name: "x", Typeflag: tar.TypeReg, Size: 1 << 40}}), false, false)
 	f.Add(makeTar(f, symlink("a", ".."), hardlink("b", "a/sentinel"), folder("a/outside", 0o777)), true, true)
+	f.Add(makeTar(f, symlink("a", "/outside"), reg("/a/sentinel", "evil"), symlink("b", ".."), special("b/p", tar.TypeFifo), hardlink("c", "/a/sentinel"), reg("b/.wh.outside", "")), false, true)
 	f.Fuzz(func(t *testing.T, archive []byte, mergeUsr, oci bool) {
 		p := newPlace(t)
 		opts := ExtractOptions{MergeUsr: mergeUsr, OCILayer: oci, MaxBytes: 1 << 20, MaxEntries: 64}
@@ -300,4 +332,32 @@ func FuzzExtract(f *testing.F) {
 		}
 		p.check(t)
 	})
+}
+
+// A sparse file of GNU tar, old format: 4 bytes at 512 of 1,024, the rest is a hole.
+func TestExtractSparse(t *testing.T) {
+	var head [512]byte
+	for at, text := range map[int]string{
+		0: "sp", 100: "0000644\x00", 108: "0000000\x00", 116: "0000000\x00", 124: "00000001000\x00", 136: "00000000000\x00", 148: "        ", 156: "S", 257: "ustar  \x00",
+		386: "00000001000\x00", 398: "00000001000\x00", 483: "00000002000\x00",
+	} {
+		copy(head[at:], text)
+	}
+	sum := 0
+	for _, b := range head {
+		sum += int(b)
+	}
+	copy(head[148:], fmt.Sprintf("%06o\x00 ", sum))
+	archive := slices.Concat(head[:], bytes.Repeat([]byte("data"), 128), make([]byte, 1024))
+	p := newPlace(t)
+	did, err := p.extract(t, archive, ExtractOptions{OCILayer: true})
+	if err != nil || did.Bytes != 1024 {
+		t.Fatalf("%+v, error %v", did, err)
+	}
+	if got, want := p.list(t), "sp="+strings.Repeat("\x00", 512)+strings.Repeat("data", 128); got != want {
+		t.Errorf("%q", got)
+	}
+	if _, err := newPlace(t).extract(t, archive, ExtractOptions{}); err == nil || !strings.Contains(err.Error(), "type 'S' is not known") {
+		t.Errorf("error %v", err)
+	}
 }

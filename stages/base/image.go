@@ -30,7 +30,7 @@ type ImageParams struct {
 // upon layer as the OCI image specification says.
 func Image(blobs stage.Set, digest artifact.Digest) stage.Stage {
 	return stage.Stage{
-		Name: "base", Version: 3, Params: ImageParams{Digest: digest},
+		Name: "base", Version: 4, Params: ImageParams{Digest: digest},
 		Takes: "base image's blobs", Gives: "base tree",
 		Inputs:  []stage.Input{{Name: "blobs", From: blobs}},
 		Outputs: []stage.Output{{Name: "root", Kind: stage.KindTree}, {Name: Changes, Kind: stage.KindFile}},
@@ -89,8 +89,12 @@ func extractImage(ctx context.Context, w *stage.Work, digest artifact.Digest) er
 		}
 		by := stage.Actor{Kind: stage.ByLayer, Name: string(ref.Digest)}
 		placed := func(path string) { w.Did(path, by) }
-		if err := extractLayer(ctx, dir, w.Content(ref), config.RootFS.DiffIDs[i].Hex, placed); err != nil {
+		did, err := extractLayer(ctx, dir, w.Content(ref), config.RootFS.DiffIDs[i].Hex, placed)
+		if err != nil {
 			return fmt.Errorf("layer %d, %s: %w", i+1, ref.Digest.Short(), err)
+		}
+		for _, name := range did.SkippedDevices {
+			_, _ = fmt.Fprintf(w.Log, "isotrace: layer %d: passed over the device %s\n", i+1, name) // the journal is unsigned
 		}
 		done += ref.Size
 		w.Progress(done, total)
@@ -98,31 +102,31 @@ func extractImage(ctx context.Context, w *stage.Work, digest artifact.Digest) er
 	return w.WriteChanges(ctx, "root", Changes)
 }
 
-func extractLayer(ctx context.Context, dir, file, diffID string, placed func(path string)) (err error) {
+func extractLayer(ctx context.Context, dir, file, diffID string, placed func(path string)) (did roottree.Extracted, err error) {
 	f, err := os.Open(file)
 	if err != nil {
-		return err
+		return did, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	buffered := bufio.NewReaderSize(f, 1<<16)
 	format, err := decompress.Detect(buffered)
 	if err != nil {
-		return err
+		return did, err
 	}
 	plain, err := decompress.NewReader(buffered, format, maxLayer)
 	if err != nil {
-		return err
+		return did, err
 	}
 	h := sha256.New()
 	tee := io.TeeReader(plain, h)
-	if _, err := roottree.Extract(ctx, dir, tar.NewReader(tee), roottree.ExtractOptions{OCILayer: true, Placed: placed}); err != nil {
-		return err
+	if did, err = roottree.Extract(ctx, dir, tar.NewReader(tee), roottree.ExtractOptions{OCILayer: true, Placed: placed}); err != nil {
+		return did, err
 	}
 	if _, err := io.Copy(io.Discard, tee); err != nil { // the padding after the archive's end
-		return err
+		return did, err
 	}
 	if have := hex.EncodeToString(h.Sum(nil)); have != diffID {
-		return fault.New(fault.Refused, "", "uncompressed it is %s, the image's config says %s", have, diffID)
+		return did, fault.New(fault.Refused, "", "uncompressed it is %s, the image's config says %s", have, diffID)
 	}
-	return nil
+	return did, nil
 }

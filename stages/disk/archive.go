@@ -79,6 +79,9 @@ func (d *disk) writeArchive(ctx context.Context, to string) (need room, err erro
 		entries = append(entries, a.Entry)
 	}
 	slices.SortFunc(entries, func(a, b roottree.Entry) int { return strings.Compare(a.Path, b.Path) })
+	for _, c := range crowded(entries) {
+		_, _ = fmt.Fprintf(d.work.Log, "isotrace: mke2fs takes long for a folder of many names: /%s has %d\n", c.path, c.names) // the journal is unsigned
+	}
 	err = artifact.WriteFile(to, 0o644, func(out io.Writer) error {
 		t := tar.NewWriter(out)
 		for _, e := range entries {
@@ -100,6 +103,32 @@ func (d *disk) writeArchive(ctx context.Context, to string) (need room, err erro
 		return t.Close()
 	})
 	return need, err
+}
+
+// folder is one of a tree, and how many names it has.
+type folder struct {
+	path  string
+	names int
+}
+
+// crowded are the folders for which mke2fs takes long, as its time grows with the square
+// of a folder's names: 7 s for these many, see adr 17.
+func crowded(entries []roottree.Entry) []folder {
+	const many = 10_000
+	names := map[string]int{}
+	for _, e := range entries {
+		if e.Path != "." {
+			names[path.Dir(e.Path)]++
+		}
+	}
+	var all []folder
+	for p, n := range names {
+		if n >= many {
+			all = append(all, folder{p, n})
+		}
+	}
+	slices.SortFunc(all, func(a, b folder) int { return strings.Compare(a.path, b.path) })
+	return all
 }
 
 // member writes one entry. The GNU format keeps the bytes of a name as they are and has

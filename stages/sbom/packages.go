@@ -72,7 +72,7 @@ func explain(p *sbom.Package) {
 }
 
 // distro is a guess at the distribution of an archive that the root tree's
-// packages are not of: no Release file is read here.
+// packages are not of: no Release file is read here. Its version is not known.
 func (a *Archive) distro() sbom.Distro {
 	id, _, _ := strings.Cut(a.Repository, "-")
 	codename := a.Codename

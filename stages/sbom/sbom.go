@@ -88,7 +88,7 @@ type Inputs struct {
 // the build.
 func Stage(in Inputs, p Params) stage.Stage {
 	return stage.Stage{
-		Name: "sbom", Version: 2, Params: p,
+		Name: "sbom", Version: 3, Params: p,
 		Takes: "catalogue, trace, root tree, the medium's tree, ISO", Gives: "bills of materials as CycloneDX and SPDX, licence facts",
 		Inputs: []stage.Input{
 			{Name: "catalogue", From: in.Catalogue}, {Name: "trace", From: in.Trace}, {Name: "root", From: in.Root},
@@ -113,7 +113,7 @@ func (r *run) all(ctx context.Context) error {
 		return err
 	}
 	r.doc = &sbom.Document{
-		Format: sbom.Format, Version: r.params.Isotrace, Epoch: r.work.Epoch, Author: r.params.Supplier,
+		Format: sbom.Format, Version: r.params.Isotrace, Epoch: r.work.Epoch, Author: r.params.Supplier, System: &r.catalogue.Distro,
 		Sources: r.params.Sources, Base: r.params.Base, Found: r.catalogue.Found, Findings: r.catalogue.Findings,
 	}
 	group, gctx := errgroup.WithContext(ctx)

@@ -99,5 +99,9 @@ func Detect(r *bufio.Reader) (string, error) {
 			return m.format, nil
 		}
 	}
+	// A zstd stream may begin with a frame to skip: RFC 8878, 3.1.2.
+	if len(head) >= 4 && head[0]&0xf0 == 0x50 && string(head[1:4]) == "\x2a\x4d\x18" {
+		return "zst", nil
+	}
 	return "", nil
 }
