@@ -241,11 +241,13 @@ func item(l *lockfile.Lock, set string, p lockfile.Package) fetch.Item {
 
 func installParams(c *config.Config, l *lockfile.Lock, m *Materials) install.Params {
 	p := install.Params{Expect: l.Installed(), Remove: c.Remove}
-	for _, want := range c.Packages {
+	for i, want := range c.Packages {
 		p.Manual = append(p.Manual, l.Pin(want.Name))
+		p.Places = append(p.Places, fmt.Sprintf("packages[%d]", i))
 	}
 	for _, d := range l.ProjectDebs() {
 		p.Manual = append(p.Manual, d.Name+"="+d.Version)
+		p.Places = append(p.Places, "debs ("+d.Path+")")
 	}
 	for _, s := range m.Preseed {
 		p.Preseed = append(p.Preseed, s.Path)

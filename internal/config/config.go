@@ -44,7 +44,8 @@ type Config struct {
 	// Sources also locks and fetches the source packages of what is in the image
 	// and boots it, and puts them on a second medium, NAME-sources.iso.
 	Sources bool `yaml:"sources,omitempty" json:"sources,omitempty"`
-	// Remove are packages that are purged at the end.
+	// Remove are packages that are purged at the end, with what needs them. What the config asks
+	// for or relies on stays: to remove it is an error.
 	Remove []string `yaml:"remove,omitempty" json:"remove,omitempty"`
 	// Preseed are files of debconf selections, read before packages are installed.
 	Preseed []Source `yaml:"preseed,omitempty" json:"preseed,omitempty"`
