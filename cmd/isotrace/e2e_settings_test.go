@@ -33,7 +33,7 @@ boot:
   serial: true
   timeout: 1
   memtest: false
-  parameters: [console=tty0, "console=ttyS0,115200", quiet, systemd.show_status=false]
+  parameters: [console=tty0, "console=ttyS0,115200", systemd.show_status=false]
 `
 
 // asking has the booted system say what became of the settings.
