@@ -132,11 +132,8 @@ func (t *tree) add(name string, make func(name string) error) error {
 	if _, err := fmt.Fprintf(t.log, "  added /%s\n", name); err != nil {
 		return err
 	}
-	if err := make(name); err != nil {
-		return err
-	}
 	t.changed(name)
-	return nil
+	return make(name)
 }
 
 func (t *tree) addFolder(name string) error {
@@ -150,9 +147,6 @@ func (t *tree) addFolder(name string) error {
 	if err := t.addFolder(path.Dir(name)); err != nil {
 		return err
 	}
-	if err := errors.Join(t.root.Mkdir(name, 0o755), t.root.Chmod(name, 0o755)); err != nil {
-		return err
-	}
 	t.changed(name)
-	return nil
+	return errors.Join(t.root.Mkdir(name, 0o755), t.root.Chmod(name, 0o755))
 }

@@ -2,7 +2,11 @@ package sanitise
 
 import (
 	"bytes"
+	"errors"
+	"io/fs"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -38,6 +42,10 @@ func TestSecrets(t *testing.T) {
 		var changed []string
 		o := Options{Epoch: 1, Keep: c.keep, Protect: c.protect, VaryingOnly: c.varying, Log: &bytes.Buffer{}, Changed: func(path, pass string) {
 			if pass == "secrets-at-boot" {
+				// What is there when a pass tells of it, somebody else has made.
+				if _, err := os.Lstat(filepath.Join(dir, path)); !errors.Is(err, fs.ErrNotExist) {
+					t.Errorf("%s: /%s is told of too late: %v", name, path, err)
+				}
 				changed = append(changed, path)
 			}
 		}}
