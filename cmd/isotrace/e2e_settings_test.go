@@ -132,7 +132,8 @@ func TestSettingsInGuest(t *testing.T) {
 		if said["offered"] != said["key"] || said["key"] == "" {
 			t.Errorf("%s: sshd offers %q, its key is %q", medium, said["offered"], said["key"])
 		}
-		if !strings.Contains(said["key4"], "sterling") {
+		// Of a British 3 the shift is a pound sign, which dumpkeys names by the console's mode.
+		if !slices.ContainsFunc([]string{"sterling", "U+00a3", "0xa3"}, func(s string) bool { return strings.Contains(said["key4"], s) }) {
 			t.Errorf("%s: the console's keyboard: %q", medium, said["key4"])
 		}
 		if !strings.HasPrefix(said["certificate"], "subject") || len(said["machine"]) != 32 {
