@@ -22,6 +22,16 @@ type Catalogue struct {
 	Copyrights []Copyright `json:"copyrights,omitempty"`
 	Texts      []Text      `json:"texts,omitempty"`
 	Findings   []Finding   `json:"findings,omitempty"`
+	// Absent are packages of the lock that the root tree has not, by ID.
+	Absent []Absent `json:"absent,omitempty"`
+}
+
+// Absent is a package that the root tree has not, with what its .deb says it needs.
+type Absent struct {
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	ID      string `json:"id"`
+	Needs   Needs  `json:"needs"`
 }
 
 // Copyright is what one copyright file says.

@@ -38,7 +38,7 @@ type Built struct {
 // there.
 func (s *Session) Build(ctx context.Context, out string, signer *provenance.Signer, report func(provenance.Check)) (_ *Built, err error) {
 	p := s.Project
-	if err := p.Lock.CheckConfig(p.Config); err != nil {
+	if err := errors.Join(p.Config.CheckPasswords(p.ConfigText), p.Lock.CheckConfig(p.Config)); err != nil {
 		return nil, err
 	}
 	materials, err := p.Collect(ctx, s.Store)

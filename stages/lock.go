@@ -68,6 +68,9 @@ type locking struct {
 // Lock resolves the project's config into exact content.
 func (s *Session) Lock(ctx context.Context) (_ *lockfile.Lock, err error) {
 	c := *s.Project.Config
+	if err := c.CheckPasswords(s.Project.ConfigText); err != nil {
+		return nil, err
+	}
 	k := &locking{Session: s, config: &c, suites: map[string]*suite{}, lock: &lockfile.Lock{Format: lockfile.Format, Architecture: c.Architecture}}
 	if k.lock.Intent, err = c.Intent(); err != nil {
 		return nil, err

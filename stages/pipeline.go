@@ -93,7 +93,7 @@ func Pipeline(c *config.Config, l *lockfile.Lock, m *Materials, fetcher fetch.Fe
 	sanitised := g.Add(sanitise.Stage(customised.Tree("root"), sanitise.Params{Keep: c.Sanitise.Keep, Protect: overlayPaths(m)}))
 	root := sanitised.Tree("root")
 
-	boots := g.Add(kernel.Stage(root, kernel.Params{Verity: c.Squashfs.Verity, Casper: c.Live == "casper"}))
+	boots := g.Add(kernel.Stage(root, kernelParams(c)))
 	manifests := g.Add(manifest.Stage(root, manifest.Params{LiveOnly: c.Manifest.LiveOnly}))
 	packed := g.Add(squashfs.Stage(tools, root, squashfs.Params{Compression: c.Squashfs.Compression, Level: c.Squashfs.Level, Verity: c.Squashfs.Verity}))
 	squash := packed.File(squashfs.Output)
@@ -241,14 +241,24 @@ func item(l *lockfile.Lock, set string, p lockfile.Package) fetch.Item {
 
 func installParams(c *config.Config, l *lockfile.Lock, m *Materials) install.Params {
 	p := install.Params{Expect: l.Installed(), Remove: c.Remove}
-	for _, want := range c.Packages {
+	for i, want := range c.Packages {
 		p.Manual = append(p.Manual, l.Pin(want.Name))
+		p.Places = append(p.Places, fmt.Sprintf("packages[%d]", i))
 	}
 	for _, d := range l.ProjectDebs() {
 		p.Manual = append(p.Manual, d.Name+"="+d.Version)
+		p.Places = append(p.Places, "debs ("+d.Path+")")
 	}
 	for _, s := range m.Preseed {
 		p.Preseed = append(p.Preseed, s.Path)
+	}
+	return p
+}
+
+func kernelParams(c *config.Config) kernel.Params {
+	p := kernel.Params{Verity: c.Squashfs.Verity, Casper: c.Live == "casper", Live: c.Live, Persistence: c.Boot.Persistence, Init: kernel.Init(c.Boot.Parameters)}
+	if len(c.DiskFormats()) > 0 {
+		p.Disk, p.Init = true, kernel.Init(c.Boot.Parameters, c.Disk.Parameters)
 	}
 	return p
 }

@@ -104,6 +104,9 @@ func (k *locking) target(ctx context.Context, s *solver, origin map[artifact.Dig
 	if err := k.checkDebs(chosen); err != nil {
 		return err
 	}
+	if err := k.checkKept(chosen); err != nil {
+		return err
+	}
 	reasons := why(c, chosen, basis)
 	for _, p := range chosen {
 		use := lockfile.UseInstall

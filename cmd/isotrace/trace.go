@@ -317,9 +317,11 @@ func (q *query) digest(text string) error {
 
 // whyAnswer is how a package came into the image.
 type whyAnswer struct {
-	Package string   `json:"package"`
-	Asked   []string `json:"asked,omitempty"`
-	Lock    string   `json:"lock"`
+	Package string `json:"package"`
+	// Gone says why the image does not have it, though the lock has.
+	Gone  string   `json:"gone,omitempty"`
+	Asked []string `json:"asked,omitempty"`
+	Lock  string   `json:"lock"`
 	// Path leads from a package that the config names.
 	Path []string `json:"path,omitempty"`
 	// NeededBy are all packages that need it.
@@ -333,7 +335,7 @@ func (q *query) why(name string) error {
 		if p.Set != "target" || p.Name != name && p.ID() != name {
 			continue
 		}
-		a := whyAnswer{Package: p.ID(), Asked: p.Asked, Lock: p.Why}
+		a := whyAnswer{Package: p.ID(), Gone: p.Gone, Asked: p.Asked, Lock: p.Why}
 		for _, k := range q.t.PathTo(i) {
 			a.Path = append(a.Path, q.t.Packages[k].Name)
 		}
@@ -350,6 +352,9 @@ func (q *query) why(name string) error {
 	return q.result(answers, func(w io.Writer) error {
 		for _, a := range answers {
 			n := &node{text: a.Package}
+			if a.Gone != "" {
+				n.add(&node{text: "not in the image: " + a.Gone})
+			}
 			for _, asked := range a.Asked {
 				n.add(&node{text: "asked for: " + asked})
 			}

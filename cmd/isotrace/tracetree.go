@@ -150,6 +150,9 @@ func wasText(w *trace.Was) string {
 // packageTree draws a package up to its archive's keys.
 func packageTree(c *provenance.PackageChain) *node {
 	n := &node{text: fmt.Sprintf("package %s  source %s %s", c.ID, c.Source, c.SourceVersion)}
+	if c.Gone != "" {
+		n.add(&node{text: "not in the image: " + c.Gone})
+	}
 	if c.Why != "" {
 		n.add(&node{text: "why: " + c.Why})
 	}

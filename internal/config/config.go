@@ -44,7 +44,8 @@ type Config struct {
 	// Sources also locks and fetches the source packages of what is in the image
 	// and boots it, and puts them on a second medium, NAME-sources.iso.
 	Sources bool `yaml:"sources,omitempty" json:"sources,omitempty"`
-	// Remove are packages that are purged at the end.
+	// Remove are packages that are purged at the end, with what needs them. What the config asks
+	// for or relies on stays: to remove it is an error.
 	Remove []string `yaml:"remove,omitempty" json:"remove,omitempty"`
 	// Preseed are files of debconf selections, read before packages are installed.
 	Preseed []Source `yaml:"preseed,omitempty" json:"preseed,omitempty"`
@@ -54,17 +55,17 @@ type Config struct {
 	Scripts []Source `yaml:"scripts,omitempty" json:"scripts,omitempty"`
 	// Hostname of the booted system.
 	Hostname string `yaml:"hostname,omitempty" json:"hostname,omitempty"`
-	// Locale is the system's, such as en_GB.UTF-8.
+	// Locale is the system's, such as en_GB.UTF-8, as /usr/share/i18n/SUPPORTED in the image has it.
 	Locale string `yaml:"locale,omitempty" json:"locale,omitempty"`
 	// Locales that are made besides.
 	Locales []string `yaml:"locales,omitempty" json:"locales,omitempty"`
 	// Timezone such as Europe/Paris.
 	Timezone string `yaml:"timezone,omitempty" json:"timezone,omitempty"`
-	// Keyboard is an XKB layout such as gb.
+	// Keyboard is an XKB layout such as gb, for the console (by console-setup) and X.
 	Keyboard string `yaml:"keyboard,omitempty" json:"keyboard,omitempty"`
 	// Users that the image has besides its packages' own.
 	Users []User `yaml:"users,omitempty" json:"users,omitempty"`
-	// RootPasswordHash is a crypt(5) hash; root stays locked where it is left out.
+	// RootPasswordHash is a crypt(5) hash by yescrypt, scrypt, bcrypt or SHA-2; root stays locked where it is left out.
 	RootPasswordHash string `yaml:"root-password-hash,omitempty" json:"root-password-hash,omitempty"`
 	// Sanitise chooses the passes that take out what varies or leaks.
 	Sanitise Sanitise `yaml:"sanitise,omitempty" json:"sanitise,omitzero"`
@@ -218,7 +219,7 @@ type User struct {
 	// Shell is /bin/bash where it is left out.
 	Shell  string   `yaml:"shell,omitempty" json:"shell,omitempty"`
 	Groups []string `yaml:"groups,omitempty" json:"groups,omitempty"`
-	// PasswordHash is a crypt(5) hash; the account is locked where it is left out.
+	// PasswordHash is a crypt(5) hash by yescrypt, scrypt, bcrypt or SHA-2; the account is locked where it is left out.
 	PasswordHash string   `yaml:"password-hash,omitempty" json:"password-hash,omitempty"`
 	SSHKeys      []string `yaml:"ssh-keys,omitempty" json:"ssh-keys,omitempty"`
 	// Requirements are identifiers of the project's own.

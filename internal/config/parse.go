@@ -98,6 +98,10 @@ func (f *file) checkKeys(n *yaml.Node, t reflect.Type, path string) error {
 	if n.Kind == yaml.AliasNode {
 		return fault.New(fault.Usage, "write the value out", "%s:%d: aliases are not supported", f.name, n.Line)
 	}
+	if strings.HasPrefix(n.Tag, "!") && !strings.HasPrefix(n.Tag, "!!") {
+		// The rest of an unquoted value that begins with ! would be lost.
+		return fault.New(fault.Usage, "put a value that begins with ! into quotes", "%s:%d: %s: has a YAML tag", f.name, n.Line, orRoot(path))
+	}
 	if t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
@@ -225,6 +229,10 @@ func (s *Source) UnmarshalYAML(n *yaml.Node) error {
 	return n.Decode((*plain)(s))
 }
 
+// anchor is the name of an anchor in the YAML library's words: it may be a value that was
+// not quoted, and a secret.
+var anchor = regexp.MustCompile(`unknown anchor '[^']*' referenced`)
+
 var yamlLine = regexp.MustCompile(`line (\d+): (.*)`)
 
 // syntaxError puts the YAML library's words behind file and line.
@@ -233,5 +241,6 @@ func syntaxError(name string, err error) error {
 		what := strings.NewReplacer("into string", "where text is wanted", "into int", "where a number is wanted", "into bool", "where true or false is wanted", "cannot unmarshal", "cannot use").Replace(m[2])
 		return fault.New(fault.Usage, "put text with special characters into quotes; indent with spaces", "%s:%s: %s", name, m[1], what)
 	}
-	return fault.New(fault.Usage, "", "%s: %s", name, strings.TrimPrefix(err.Error(), "yaml: "))
+	what := anchor.ReplaceAllString(strings.TrimPrefix(err.Error(), "yaml: "), "a value begins with *, which YAML takes for an alias: put it into quotes")
+	return fault.New(fault.Usage, "", "%s: %s", name, what)
 }

@@ -56,3 +56,21 @@ func (m *Manifest) Resolve(name string) (string, error) {
 		return e.Target, ok && e.Type == Link
 	})
 }
+
+// Follow is Resolve for what a path leads to: the name itself is followed, too.
+func Follow(name string, readlink func(path string) (target string, ok bool)) (string, error) {
+	for range maxLinks {
+		at, err := Resolve(name, readlink)
+		if err != nil {
+			return "", err
+		}
+		target, ok := readlink(at)
+		if !ok {
+			return at, nil
+		}
+		if name = target; !path.IsAbs(target) {
+			name = path.Dir(at) + "/" + target
+		}
+	}
+	return "", fmt.Errorf("%s: too many symbolic links", name)
+}

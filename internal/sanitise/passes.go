@@ -51,6 +51,7 @@ var passes = []pass{
 	{Name: "random-seed", varies: true, Reason: "must differ between machines", remove: []string{"var/lib/systemd/random-seed", "var/lib/urandom/random-seed", "var/lib/systemd/credential.secret", "loader/random-seed"}},
 	{Name: "ssh-host-keys", varies: true, Reason: "secrets that every copy of the image would share", remove: []string{"etc/ssh/ssh_host_*_key", "etc/ssh/ssh_host_*_key.pub"}},
 	{Name: "snakeoil", varies: true, Reason: "a secret key that every copy of the image would share", remove: []string{"etc/ssl/private/ssl-cert-snakeoil.key", "etc/ssl/certs/ssl-cert-snakeoil.pem"}},
+	{Name: "secrets-at-boot", Reason: "a machine makes its own where the image has no SSH host keys or certificate", edit: makeSecrets},
 	{Name: "host-files", Reason: "the build host's resolver and adjustments do not belong into the image", edit: dropHostFiles},
 	{Name: "ldconfig-cache", varies: true, Reason: "holds inode numbers and times", remove: []string{"var/cache/ldconfig/aux-cache"}},
 	{Name: "man-cache", varies: true, Reason: "a database with times, built again on demand", empty: []string{"var/cache/man"}},

@@ -37,7 +37,7 @@ type Params struct {
 // is not in the lock ends the build.
 func Stage(root stage.Tree, facts stage.File, p Params) stage.Stage {
 	return stage.Stage{
-		Name: "catalogue", Version: 3, Params: p,
+		Name: "catalogue", Version: 4, Params: p,
 		Takes: "root tree, what the .debs say", Gives: "packages, licences and everything else that software can be told by",
 		Inputs:  []stage.Input{{Name: "root", From: root}, {Name: "debs", From: facts}},
 		Outputs: []stage.Output{{Name: Output, Kind: stage.KindFile}},
@@ -89,6 +89,7 @@ func (r *run) all(ctx context.Context) (err error) {
 	if err := r.target(r.debs.Target); err != nil {
 		return err
 	}
+	r.out.Absent = absent(r.debs.Target, r.db)
 	r.unpacked(sbom.Boot, r.debs.Boot)
 	r.unpacked(sbom.Tools, r.debs.Tools)
 	r.out.Found = r.seen.Found

@@ -54,6 +54,22 @@ func (r *run) target(of []debfacts.Deb) error {
 	return nil
 }
 
+// absent are the packages whose .debs are locked and that dpkg does not have.
+func absent(of []debfacts.Deb, db *dpkgdb.DB) []sbom.Absent {
+	have := map[string]bool{}
+	for i := range db.Packages {
+		have[db.Packages[i].ID()] = true
+	}
+	var list []sbom.Absent
+	for i := range of {
+		if p := &of[i].Package; !have[id(p)] {
+			list = append(list, sbom.Absent{Name: p.Name, Version: p.Version, ID: id(p), Needs: of[i].Needs})
+		}
+	}
+	slices.SortFunc(list, func(a, b sbom.Absent) int { return strings.Compare(a.ID, b.ID) })
+	return list
+}
+
 func id(p *sbom.Package) string { return p.Name + ":" + p.Architecture + "=" + p.Version }
 
 // executable tells whether a package has a file in the tree that can be run or

@@ -16,7 +16,6 @@ import (
 	"strings"
 
 	"github.com/isotrace/isotrace/internal/fault"
-	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/internal/roottree"
 	"github.com/isotrace/isotrace/internal/sanitise"
 	"github.com/isotrace/isotrace/internal/stage"
@@ -74,7 +73,7 @@ const maxEdited = 16 << 20
 // with them in place.
 func Stage(root stage.Tree, materials []stage.Material, p Params) stage.Stage {
 	return stage.Stage{
-		Name: "customise", Version: 4, Params: p,
+		Name: "customise", Version: 5, Params: p,
 		Takes: "root tree, overlay, scripts, settings", Gives: "root tree",
 		Inputs:    []stage.Input{{Name: "root", From: root}},
 		Materials: materials,
@@ -98,7 +97,7 @@ func run(ctx context.Context, w *stage.Work, p Params) (err error) {
 		setting string // of the config
 		do      func(context.Context, Params) error
 	}{
-		{"hostname", c.names}, {"locale", c.locale}, {"timezone", c.timezone}, {"users", c.users}, {"live-session", c.casper}, {"overlay", c.files}, {"scripts", c.scripts},
+		{"hostname", c.names}, {"locale", c.locale}, {"keyboard", c.keyboard}, {"timezone", c.timezone}, {"users", c.users}, {"live-session", c.casper}, {"overlay", c.files}, {"scripts", c.scripts},
 	} {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
@@ -162,13 +161,17 @@ func (c *customisation) locale(ctx context.Context, p Params) error {
 		if _, err := c.root.Stat("usr/sbin/locale-gen"); err != nil {
 			return fault.New(fault.Usage, "add the package locales", "locale %s: the tree has no locale-gen", wanted[0])
 		}
+		known, err := c.locales()
+		if err != nil {
+			return err
+		}
 		var gen strings.Builder
 		for _, l := range wanted {
-			_, charset, ok := strings.Cut(l, ".")
-			if !ok {
-				charset = "ISO-8859-1"
+			found, err := findLocale(known, l)
+			if err != nil {
+				return err
 			}
-			fmt.Fprintf(&gen, "%s %s\n", l, charset)
+			fmt.Fprintf(&gen, "%s %s\n", found.name, found.charset)
 		}
 		if err := c.write("etc/locale.gen", gen.String(), 0o644); err != nil {
 			return err
@@ -176,10 +179,7 @@ func (c *customisation) locale(ctx context.Context, p Params) error {
 		if err := c.work.RunIn(ctx, "root", tool.New("locale-gen")); err != nil {
 			return err
 		}
-	}
-	if p.Keyboard != "" {
-		keyboard := fmt.Sprintf("XKBMODEL=\"pc105\"\nXKBLAYOUT=\"%s\"\nXKBVARIANT=\"\"\nXKBOPTIONS=\"\"\nBACKSPACE=\"guess\"\n", p.Keyboard)
-		if err := c.write("etc/default/keyboard", keyboard, 0o644); err != nil {
+		if err := c.checkLocales(ctx, wanted); err != nil {
 			return err
 		}
 	}
@@ -193,9 +193,9 @@ func (c *customisation) timezone(_ context.Context, p Params) error {
 	if p.Timezone == "" {
 		return nil
 	}
-	zone := "usr/share/zoneinfo/" + p.Timezone
-	if _, err := c.root.Stat(zone); err != nil {
-		return fault.New(fault.Usage, "check the name, and that the package tzdata is installed", "time zone %s: not in the tree: %w", p.Timezone, err)
+	zone, err := c.zone(p.Timezone)
+	if err != nil {
+		return err
 	}
 	if err := c.root.Remove("etc/localtime"); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -211,8 +211,12 @@ func (c *customisation) timezone(_ context.Context, p Params) error {
 func (c *customisation) users(ctx context.Context, p Params) error {
 	var hashes strings.Builder
 	for _, u := range p.Users {
+		shell := cmp.Or(u.Shell, "/bin/bash")
+		if err := c.checkUser(u, shell); err != nil {
+			return err
+		}
 		add := []string{"useradd", "--create-home"}
-		if there, err := c.hasGroup(u.Name); err != nil {
+		if there, err := c.account("etc/group", 0, u.Name); err != nil {
 			return err
 		} else if there { // as Debian's own group operator is
 			add = append(add, "--no-user-group", "--gid", u.Name)
@@ -227,10 +231,6 @@ func (c *customisation) users(ctx context.Context, p Params) error {
 		}
 		if len(u.Groups) > 0 {
 			add = append(add, "--groups", strings.Join(u.Groups, ","))
-		}
-		shell := u.Shell
-		if shell == "" {
-			shell = "/bin/bash"
 		}
 		add = append(add, "--shell", shell, u.Name)
 		if err := c.work.RunIn(ctx, "root", tool.New(add...)); err != nil {
@@ -254,19 +254,6 @@ func (c *customisation) users(ctx context.Context, p Params) error {
 	set := tool.New("chpasswd", "--encrypted")
 	set.Stdin = []byte(hashes.String())
 	return c.work.RunIn(ctx, "root", set)
-}
-
-func (c *customisation) hasGroup(name string) (bool, error) {
-	b, err := regular.Read(c.root, "etc/group", maxEdited)
-	if err != nil {
-		return false, err
-	}
-	for line := range strings.Lines(string(b)) {
-		if strings.HasPrefix(line, name+":") {
-			return true, nil
-		}
-	}
-	return false, nil
 }
 
 func (c *customisation) authorise(u User) error {

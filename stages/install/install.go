@@ -25,6 +25,9 @@ type Params struct {
 	// Manual are the packages that the config asks for, as NAME=VERSION; the
 	// rest of the set is marked as automatically installed.
 	Manual []string `json:"manual"`
+	// Places are where the config asks for each of Manual, such as packages[0]: errors
+	// name them.
+	Places []string `json:"-"`
 	// Expect is every package that the tree must hold afterwards, as
 	// NAME:ARCH=VERSION, sorted; it is not checked when empty.
 	Expect []string `json:"expect,omitempty"`
@@ -41,7 +44,7 @@ const Changes = "changes"
 // tree with all packages configured.
 func Stage(root stage.Tree, debs stage.Set, preseed []stage.Material, p Params) stage.Stage {
 	return stage.Stage{
-		Name: "install", Version: 4, Params: p,
+		Name: "install", Version: 5, Params: p,
 		Takes: "base tree, .debs", Gives: "root tree with every package configured",
 		Inputs:    []stage.Input{{Name: "root", From: root}, {Name: "debs", From: debs}},
 		Materials: preseed,
@@ -73,6 +76,9 @@ func run(ctx context.Context, w *stage.Work, p Params) (err error) {
 		return err
 	}
 	if err := in.check(p); err != nil {
+		return err
+	}
+	if err := kept(root, p); err != nil {
 		return err
 	}
 	if err := sanitise.Apply(ctx, dir, sanitise.Options{Epoch: w.Epoch, VaryingOnly: true, Changed: w.ByPass("root"), Log: w.Log}); err != nil {
@@ -141,7 +147,13 @@ func (in *installation) packages(ctx context.Context, p Params) error {
 			return err
 		}
 	}
-	for _, c := range Commands(p) {
+	commands := Commands(p)
+	for i, c := range commands {
+		if len(p.Remove) > 0 && i == len(commands)-1 {
+			if err := in.contradictions(p); err != nil {
+				return err
+			}
+		}
 		if err := in.work.RunPackages(ctx, "root", c); err != nil {
 			return explain(err)
 		}

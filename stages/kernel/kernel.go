@@ -39,6 +39,13 @@ type Params struct {
 	Verity bool `json:"verity,omitempty"`
 	// Casper has the initrd look for the medium that it belongs to.
 	Casper bool `json:"casper,omitempty"`
+	// Live is the program that finds the squashfs, live-boot or casper.
+	Live string `json:"live,omitempty"`
+	// Persistence and Disk say what else is mounted.
+	Persistence bool `json:"persistence,omitempty"`
+	Disk        bool `json:"disk,omitempty"`
+	// Init are the programs that the kernel's command lines name, as Init lists them.
+	Init []string `json:"init,omitempty"`
 }
 
 // addHook has update-initramfs run a program; it stands in the scratch copy of the root
@@ -88,7 +95,7 @@ const Program = "update-initramfs"
 // the medium's, and an installation makes its own.
 func Stage(root stage.Tree, p Params) stage.Stage {
 	return stage.Stage{
-		Name: "kernel", Version: 2, Params: p,
+		Name: "kernel", Version: 3, Params: p,
 		Takes: "root tree", Gives: "its kernel, and the initrd that its own update-initramfs makes for it",
 		Inputs: []stage.Input{{Name: "root", From: root}},
 		Outputs: []stage.Output{
@@ -112,6 +119,13 @@ func Stage(root stage.Tree, p Params) stage.Stage {
 func run(ctx context.Context, w *stage.Work, root *os.Root, p Params) error {
 	s, err := inspect(root)
 	if err != nil {
+		return err
+	}
+	tree, err := w.Manifest("root")
+	if err != nil {
+		return err
+	}
+	if err := checkInit(tree, p.Init); err != nil {
 		return err
 	}
 	if p.Verity {
@@ -138,6 +152,9 @@ func run(ctx context.Context, w *stage.Work, root *os.Root, p Params) error {
 		if err := copyOut(root, f.name, w.OutFile(f.output)); err != nil {
 			return fault.New(fault.Usage, "live-boot or casper brings initramfs-tools, which makes it", "the root tree has no /%s: %w", f.name, err)
 		}
+	}
+	if err := checkInitrd(ctx, root, s.Kernel, w.OutFile(Initrd), p); err != nil {
+		return err
 	}
 	facts, err := s.Write()
 	if err != nil {

@@ -99,7 +99,7 @@ type Inputs struct {
 // gives the origin of every file. A file that nothing explains ends the build.
 func Stage(in Inputs, p Params) stage.Stage {
 	s := stage.Stage{
-		Name: "trace", Version: 5, Params: p,
+		Name: "trace", Version: 6, Params: p,
 		Takes: "root tree, who changed what, what each .deb installs, licences, boot parts, the medium's tree", Gives: "the origin of every file",
 		Inputs: []stage.Input{
 			{Name: "root", From: in.Root}, {Name: "boot", From: in.Boot}, {Name: "lists", From: in.Lists}, {Name: "system", From: in.System}, {Name: "initrd", From: in.Initrd},
@@ -144,6 +144,7 @@ type run struct {
 	diskStage                  string // "" where no disk is made
 
 	system      system.Facts
+	absent      []sbom.Absent
 	tracer      *trace.Tracer
 	tree        *roottree.Manifest
 	initrdBy    *int // who made the initrd
@@ -163,7 +164,7 @@ func (r *run) all(ctx context.Context) (err error) {
 	if r.system, err = system.Read(r.work.File("system")); err != nil {
 		return err
 	}
-	licences, err := r.licences()
+	licences, err := r.catalogue()
 	if err != nil {
 		return err
 	}
@@ -195,8 +196,9 @@ func (r *run) all(ctx context.Context) (err error) {
 	})
 }
 
-// licences are what the copyright files of the packages declare, by SET/ID.
-func (r *run) licences() (_ map[string]string, err error) {
+// catalogue reads which packages are absent, and returns what the copyright files of the
+// others declare, by SET/ID.
+func (r *run) catalogue() (_ map[string]string, err error) {
 	f, err := os.Open(r.work.File("catalogue"))
 	if err != nil {
 		return nil, err
@@ -206,6 +208,7 @@ func (r *run) licences() (_ map[string]string, err error) {
 	if err != nil {
 		return nil, err
 	}
+	r.absent = c.Absent
 	licences := make(map[string]string, len(c.Packages))
 	for i := range c.Packages {
 		licences[c.Packages[i].ID()] = c.Packages[i].Licence.Declared
@@ -222,7 +225,6 @@ func (r *run) root(root *os.Root) (err error) {
 	if r.tree, err = r.work.Manifest("root"); err != nil {
 		return err
 	}
-	r.gone(db)
 	owners := map[string]int{}
 	for i := range r.params.Packages {
 		if p := &r.params.Packages[i]; p.Set == "target" {
@@ -245,6 +247,7 @@ func (r *run) root(root *os.Root) (err error) {
 		}
 		in.Turns = append(in.Turns, trace.Turn{Stage: name, Changes: changes})
 	}
+	r.gone(db, in.Turns)
 	r.tracer.Boot(boot)
 	r.tracer.Needs(db, owner, r.params.Asked)
 	origins, err := r.tracer.Root(in)
@@ -252,28 +255,6 @@ func (r *run) root(root *os.Root) (err error) {
 		return err
 	}
 	return r.part(trace.PartRoot, origins)
-}
-
-// gone says of the lock's packages that are not installed why that is.
-func (r *run) gone(db *dpkgdb.DB) {
-	installed := map[string]bool{}
-	for i := range db.Packages {
-		installed[db.Packages[i].ID()] = true
-	}
-	for i := range r.tracer.Head.Packages {
-		p := &r.tracer.Head.Packages[i]
-		if p.Set != "target" || installed[p.ID()] {
-			continue
-		}
-		switch at := slices.Index(r.params.Remove, p.Name); {
-		case at >= 0:
-			p.Gone = fmt.Sprintf("remove[%d]: %s", at, p.Name)
-		case len(r.params.Remove) > 0:
-			p.Gone = "nothing that is left needs it"
-		default:
-			p.Gone = "a script of the project has removed it"
-		}
-	}
 }
 
 // debs reads the lists of the target's and the boot set's packages.
