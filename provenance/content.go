@@ -105,13 +105,18 @@ func (v *verification) mediumTree() map[string]artifact.Digest {
 
 func (v *verification) medium(ctx context.Context) (_ string, problems []Problem, err error) {
 	want := v.mediumTree()
-	what := fmt.Sprintf("%d files in the image and its EFI system partition, each as its stage gave it", len(want))
+	what := fmt.Sprintf("%d files in the image and its EFI system partition, each as its stage gave it, and nothing beside them", len(want))
 	for _, t := range v.Config.Boot.MemoryTests {
 		if have := want[t.OnMedium()]; have != t.SHA256 {
 			return "", []Problem{{t.OnMedium(), fmt.Sprintf("its SHA-256 is %q, the config pins %s", have, t.SHA256)}}, nil
 		}
 	}
-	name, known := v.known("medium", append([]artifact.Digest{v.iso, v.made[recordESP]}, sorted(want)...)...)
+	hybrid := medium.Hybrid{
+		Volume: medium.VolumeID(v.Config.Name, v.Config.Release), Epoch: v.Lock.Epoch, BootCode: v.made[recordMBR],
+		BIOS: biosImagePath, Catalogue: bootCatalogue,
+	}
+	about := artifact.HashBytes(fmt.Appendf(nil, "%+v", hybrid))
+	name, known := v.known("medium", append([]artifact.Digest{v.iso, v.made[recordESP], about}, sorted(want)...)...)
 	if known {
 		return what, nil, nil
 	}
@@ -156,6 +161,9 @@ func (v *verification) medium(ctx context.Context) (_ string, problems []Problem
 		problems = append(problems, problemOf(v.ImageName(), err))
 	case have != v.made[recordESP]:
 		problems = append(problems, Problem{v.ImageName(), fmt.Sprintf("the SHA-256 of its EFI system partition is %s, the stage bootparts gave %s", have, v.made[recordESP])})
+	}
+	if err := iso.Account(hybrid); err != nil {
+		problems = append(problems, problemOf(v.ImageName(), err))
 	}
 	v.hold(name, problems)
 	return what, bounded(problems), nil

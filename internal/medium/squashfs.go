@@ -31,7 +31,7 @@ func (i *ISO) Squashfs(ctx context.Context, name string) (*roottree.Manifest, er
 	if !ok {
 		return nil, fmt.Errorf("%s: %w", name, fs.ErrNotExist)
 	}
-	sub := backend.Sub(i.storage, e.Offset, e.Size)
+	sub := backend.Sub(i.storage(), e.Offset, e.Size)
 	var next atomic.Int64
 	group, ctx := errgroup.WithContext(ctx)
 	var result *roottree.Manifest

@@ -18,7 +18,7 @@ func (i *ISO) SquashfsFiles(name string, paths []string, limit int64, visit func
 	if !ok {
 		return fmt.Errorf("%s: %w", name, fs.ErrNotExist)
 	}
-	tree, err := squashfs.Read(backend.Sub(i.storage, e.Offset, e.Size), e.Size, 0, 0)
+	tree, err := squashfs.Read(backend.Sub(i.storage(), e.Offset, e.Size), e.Size, 0, 0)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
