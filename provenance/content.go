@@ -162,11 +162,41 @@ func (v *verification) medium(ctx context.Context) (_ string, problems []Problem
 	case have != v.made[recordESP]:
 		problems = append(problems, Problem{v.ImageName(), fmt.Sprintf("the SHA-256 of its EFI system partition is %s, the stage bootparts gave %s", have, v.made[recordESP])})
 	}
+	problems = append(problems, v.systemFiles(iso)...)
 	if err := iso.Account(hybrid); err != nil {
 		problems = append(problems, problemOf(v.ImageName(), err))
 	}
 	v.hold(name, problems)
 	return what, bounded(problems), nil
+}
+
+// systemFiles compares the files of the EFI system partition, which the image has.
+func (v *verification) systemFiles(iso *medium.ISO) (problems []Problem) {
+	files, err := iso.SystemFiles()
+	if err != nil {
+		return []Problem{problemOf(v.ImageName(), err)}
+	}
+	return v.compareSystem(v.ImageName(), recordEFI, files)
+}
+
+// compareSystem compares the files of an EFI system partition with those of a stage's set.
+func (v *verification) compareSystem(image, set string, files []artifact.Ref) (problems []Problem) {
+	want := map[string]artifact.Digest{}
+	for p, d := range v.made {
+		if name, ok := strings.CutPrefix(p, set); ok {
+			want[name] = d
+		}
+	}
+	for _, f := range files {
+		if want[f.Path] != f.Digest {
+			problems = append(problems, Problem{image, fmt.Sprintf("EFI system partition: %s: its SHA-256 is %s, its stage gave %q", f.Path, f.Digest, want[f.Path])})
+		}
+		delete(want, f.Path)
+	}
+	for _, name := range sortedKeys(want) {
+		problems = append(problems, Problem{image, "EFI system partition: " + name + " is missing"})
+	}
+	return problems
 }
 
 func sorted(m map[string]artifact.Digest) []artifact.Digest {

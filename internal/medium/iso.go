@@ -128,13 +128,12 @@ func (i *ISO) SystemPartition() (Extent, artifact.Digest, error) {
 }
 
 // SystemFiles lists the files of the EFI system partition as FAT16 does.
-func (i *ISO) SystemFiles() (_ []artifact.Ref, err error) {
+func (i *ISO) SystemFiles() ([]artifact.Ref, error) {
 	e, err := i.espExtent()
 	if err != nil {
 		return nil, err
 	}
-	defer recovered(&err, "read the EFI system partition")
-	return listFAT16(backend.Sub(i.storage(), e.Offset, e.Size), e.Size)
+	return ListFAT16(io.NewSectionReader(i.image, e.Offset, e.Size), e.Size)
 }
 
 // storage is the image as the file system library wants it.

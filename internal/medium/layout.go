@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 
@@ -28,8 +29,9 @@ var inImage, inPartition = []byte{typePrimary, typeBoot, typeJoliet, typeTermina
 
 // Account takes every byte of an image into account: boot code, partition tables, boot
 // catalogue, volume descriptors, path tables and folders have to be those that xorriso
-// writes for these files, and where nothing is there have to be zeros. The content of
-// the files and of the EFI system partition is for the caller to compare.
+// writes for these files, the EFI system partition the one that mkfs.fat and mtools write
+// for its files, and where nothing is there have to be zeros. The content of the files,
+// of the partition's, too, is for the caller to compare.
 func (i *ISO) Account(h Hybrid) error {
 	esp, err := i.espExtent()
 	if err != nil {
@@ -41,7 +43,7 @@ func (i *ISO) Account(h Hybrid) error {
 	}
 	all.add(esp.Offset, esp.Size, "the EFI system partition")
 	a := accountant{ISO: i, Hybrid: h, esp: esp, claims: &all}
-	for _, check := range []func() error{a.system, a.boot, a.descriptors} {
+	for _, check := range []func() error{a.system, a.boot, a.descriptors, a.systemPartition} {
 		if err := check(); err != nil {
 			return err
 		}
@@ -142,6 +144,18 @@ func (a *accountant) boot() error {
 	}
 	if want := bootCatalogue(a.Files[a.BIOS].Offset/sector, a.esp); at.Size != sector || !bytes.Equal(have, want) {
 		return fmt.Errorf("%s: the boot catalogue does not name %s for BIOS and the EFI system partition for UEFI, and nothing else", a.Catalogue, a.BIOS)
+	}
+	return nil
+}
+
+// systemPartition accounts for the EFI system partition, from its own files.
+func (a *accountant) systemPartition() error {
+	files, err := a.SystemFiles()
+	if err == nil {
+		err = AccountFAT16(io.NewSectionReader(a.image, a.esp.Offset, a.esp.Size), a.esp.Size, files, a.Epoch)
+	}
+	if err != nil {
+		return fmt.Errorf("EFI system partition: %w", err)
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -53,11 +54,18 @@ func hybrid() Hybrid {
 	return Hybrid{Volume: "X_1", Epoch: 1700000000, BootCode: artifact.HashBytes(code), BIOS: "boot/grub/bios.img", Catalogue: "boot/grub/boot.cat"}
 }
 
-// account opens an image and accounts for it.
+// account opens an image, accounts for it and compares what its EFI system partition has.
 func account(b []byte) error {
 	i, err := readISO(bytes.NewReader(b), int64(len(b)))
 	if err != nil {
 		return err
+	}
+	files, err := i.SystemFiles()
+	if err != nil {
+		return err
+	}
+	if len(files) != 1 || files[0].Path != "EFI/BOOT/BOOTX64.EFI" || files[0].Size != 3002 {
+		return fmt.Errorf("%+v", files)
 	}
 	return i.Account(hybrid())
 }
@@ -157,8 +165,8 @@ func TestUnpatched(t *testing.T) {
 	}
 }
 
-// TestEveryByteCounts changes bytes wherever neither a file's content nor the EFI system
-// partition is: each makes another image.
+// TestEveryByteCounts changes bytes wherever no file's content is, neither of the image
+// nor of its EFI system partition: each makes another image.
 func TestEveryByteCounts(t *testing.T) {
 	b := hybridISO(t)
 	if err := account(b); err != nil {
@@ -172,7 +180,9 @@ func TestEveryByteCounts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	content := []Extent{esp}
+	content := []Extent{ // the program's place in the partition, and most of what is free there
+		{esp.Offset + block + 2*32*block + fatRootSize + 2*block, 3002}, {esp.Offset + 64<<10, 3 << 20}, {esp.Offset + 3<<20 + 100<<10, 800 << 10},
+	}
 	for name, e := range iso.Files {
 		if name != hybrid().Catalogue {
 			content = append(content, e)
