@@ -284,7 +284,7 @@ func (v *verification) checkSquashfs(ctx context.Context) (_ string, problems []
 	}
 	// The content of the squashfs is what the medium check found it to be.
 	what := fmt.Sprintf("every file, folder and link is as in %s", name)
-	remembered, known := v.known("squashfs", v.made[recordMedium+squashfsPath], manifest)
+	remembered, known := v.known("squashfs", v.made[recordMedium+squashfsPath], manifest, artifact.HashBytes([]byte(v.Lock.Epoch.String())))
 	if known {
 		return what, nil, nil
 	}
@@ -297,7 +297,7 @@ func (v *verification) checkSquashfs(ctx context.Context) (_ string, problems []
 		return "", []Problem{problemOf(v.ImageName(), err)}, nil
 	}
 	defer func() { err = errors.Join(err, iso.Close()) }()
-	have, err := iso.Squashfs(ctx, squashfsPath)
+	have, err := iso.Squashfs(ctx, squashfsPath, v.Lock.Epoch)
 	if ctx.Err() != nil {
 		return "", nil, context.Cause(ctx)
 	}

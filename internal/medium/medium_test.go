@@ -109,7 +109,7 @@ func TestISO(t *testing.T) {
 	if err != nil || len(files) != 1 || files[0].Path != "EFI/BOOT/BOOTX64.EFI" || files[0].Size != 3002 {
 		t.Errorf("EFI system partition: %+v, %v", files, err)
 	}
-	m, err := iso.Squashfs(t.Context(), "casper/filesystem.squashfs")
+	m, err := iso.Squashfs(t.Context(), "casper/filesystem.squashfs", hybrid().Epoch)
 	if err != nil {
 		t.Fatal(err)
 	}
