@@ -43,8 +43,9 @@ type Products struct {
 	Sources *stage.File
 	// Disks are the disk images, in the order of their formats.
 	Disks []stage.File
-	// Base is the tree that packages are added to, Root the one in the squashfs.
-	Base, Root stage.Tree
+	// Base is the tree that packages are added to, Root the one in the squashfs, Tools the
+	// one with the programs that make the image.
+	Base, Root, Tools stage.Tree
 }
 
 // Goals are all that a build makes for people.
@@ -169,7 +170,7 @@ func Pipeline(c *config.Config, l *lockfile.Lock, m *Materials, fetcher fetch.Fe
 		})).File(provenance.SourcesName(c))
 		sources = &made
 	}
-	return g, Products{ISO: image, Sources: sources, Disks: disks, Trace: traced, Sbom: bills, Base: minimal.Tree("root"), Root: root}
+	return g, Products{ISO: image, Sources: sources, Disks: disks, Trace: traced, Sbom: bills, Base: minimal.Tree("root"), Root: root, Tools: tools}
 }
 
 // ToolGraph is the part of the pipeline that unpacks the tools of one use.

@@ -244,3 +244,65 @@ func FuzzOpenISO(f *testing.F) {
 		}
 	})
 }
+
+// sectors is an image of which only the sectors are kept that hold something.
+type sectors struct {
+	size int64
+	kept map[int64][]byte
+}
+
+func (s sectors) ReadAt(b []byte, at int64) (int, error) {
+	for n := 0; n < len(b); {
+		if at >= s.size {
+			return n, io.EOF
+		}
+		part := b[n:min(len(b), n+sector-int(at%sector))]
+		clear(part)
+		if kept, ok := s.kept[at/sector]; ok {
+			copy(part, kept[at%sector:])
+		}
+		n, at = n+len(part), at+int64(len(part))
+	}
+	return len(b), nil
+}
+
+// TestLarge reads an image with a file of 4500 MiB, which takes more than one extent: what
+// xorriso made as it made hybridISO.
+func TestLarge(t *testing.T) {
+	r, err := gzip.NewReader(bytes.NewReader(read(t, "testdata/large.sectors.gz")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	image := sectors{int64(binary.LittleEndian.Uint64(b)), map[int64][]byte{}}
+	for b = b[8:]; len(b) > 0; b = b[4+sector:] {
+		image.kept[int64(binary.LittleEndian.Uint32(b))] = b[4 : 4+sector]
+	}
+	iso, err := readISO(image, image.size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if size := iso.Files["casper/filesystem.squashfs"].Size; size != 4500<<20 {
+		t.Errorf("the squashfs has %d bytes", size)
+	}
+	if err := iso.Account(hybrid()); err != nil {
+		t.Error(err)
+	}
+	// The second extent, elsewhere: wherever the record stands.
+	at := iso.Files["casper/filesystem.squashfs"].Offset/sector + 4294965248/sector
+	place := binary.BigEndian.AppendUint32(binary.LittleEndian.AppendUint32(nil, uint32(at)), uint32(at))
+	found := false
+	for _, s := range image.kept {
+		if n := bytes.Index(s, place); n >= 0 {
+			s[n]--
+			s[n+7]--
+			found = true
+		}
+	}
+	if _, err := readISO(image, image.size); !found || err == nil || !strings.Contains(err.Error(), "does not go on where it should") {
+		t.Errorf("an extent elsewhere: %v, %v", found, err)
+	}
+}

@@ -52,7 +52,9 @@ const (
 	noXattr    = 1<<32 - 1
 	stored     = 1 << 24 // flag in the size of a data block: it is not compressed
 
-	hasOptions = 1 << 10 // flag: the compressor's options stand behind the superblock
+	// Flags: files are looked for copies, and there is an export table; the compressor's
+	// options stand behind the superblock.
+	usualFlags, hasOptions = 1<<6 | 1<<7, 1 << 10
 )
 
 // name is a directory entry.
@@ -79,6 +81,8 @@ func Open(image io.ReaderAt, size int64) (*FS, error) {
 		return nil, malformed("blocks of %d bytes", s.BlockSize)
 	case s.Used > uint64(size) || s.Used < superSize || uint64(size)-s.Used >= 4096 || s.InodeTable >= s.DirTable || s.DirTable >= s.Used:
 		return nil, malformed("its parts do not lie in it")
+	case s.Flags&^hasOptions != usualFlags:
+		return nil, malformed("has the flags %#x", s.Flags)
 	case s.Export == invalid || s.FragmentTable == invalid:
 		return nil, malformed("a table is missing")
 	}

@@ -110,6 +110,13 @@ func (t *xattrTable) of(set uint32) ([]roottree.Xattr, error) {
 		all = append(all, roottree.Xattr{Name: prefixes[kind&^elsewhere] + name, Value: value})
 	}
 	t.used.add(at, int64(len(t.pairs.bytes)-len(r.b))-at)
+	var size int64
+	for _, x := range all {
+		size += int64(len(x.Name)+1) + int64(len(x.Value))
+	}
+	if size != int64(binary.LittleEndian.Uint32(id[12:])) {
+		return nil, malformed("a set of extended attributes has %d bytes, its entry says otherwise", size)
+	}
 	slices.SortFunc(all, func(a, b roottree.Xattr) int { return strings.Compare(a.Name, b.Name) })
 	for i := range all[1:] {
 		if all[i].Name == all[i+1].Name {
