@@ -2,6 +2,7 @@ package medium
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -222,7 +223,7 @@ func (a *accountant) tree(at, base, sectors int64, kind byte, what string) error
 			return err
 		}
 	}
-	if err := a.names(v, v.root, ""); err != nil {
+	if err := cmp.Or(v.mixed, a.names(v, v.root, "")); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
 	return a.compare(v, what)

@@ -33,9 +33,9 @@ const extensionReference = "\x0a\x54\x87\x01RRIP_1991A" +
 	"PLEASE CONTACT DISC PUBLISHER FOR SPECIFICATION SOURCE.  SEE PUBLISHER IDENTIFIER IN PRIMARY VOLUME DESCRIPTOR FOR CONTACT INFORMATION."
 
 // rockRidge reads the system use field of a record, which has to have the entries of
-// its kind and no others, by SUSP 1.10 and RRIP 1.10.
-func (v *volume) rockRidge(area []byte, kind string) (a attributes, name string, err error) {
-	s := susp{volume: v}
+// its kind and no others, by SUSP 1.10 and RRIP 1.10; where is the folder of the record.
+func (v *volume) rockRidge(area []byte, kind, where string) (a attributes, name string, err error) {
+	s := susp{volume: v, where: where}
 	for round := 0; area != nil; round++ {
 		if round > 8 {
 			return a, "", errors.New("a system use field goes on for too long")
@@ -53,6 +53,7 @@ func (v *volume) rockRidge(area []byte, kind string) (a attributes, name string,
 // susp gathers the entries of a record.
 type susp struct {
 	*volume
+	where     string   // the folder
 	found     []string // signatures
 	attr      attributes
 	name      []byte
@@ -92,8 +93,13 @@ func (s *susp) entry(signature string, body []byte) error {
 	case "ER":
 		ok = string(body) == extensionReference
 	case "TF":
-		want := append([]byte{0x0e}, bytes.Repeat(s.date[:], 3)...)
-		ok = bytes.Equal(body, want)
+		const kinds, times = 0x0e, 3 // modification, access, change of attributes
+		if ok = len(body) == 1+times*len(s.date) && body[0] == kinds; !ok {
+			break
+		}
+		for at := 1; at < len(body); at += len(s.date) {
+			s.timed(body[at:at+len(s.date)], s.where)
+		}
 	case "PX":
 		if ok = len(body) == 32; !ok {
 			break

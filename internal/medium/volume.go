@@ -28,7 +28,8 @@ type volume struct {
 	base  int64 // sector from which its addresses count
 	// joliet tells that names are UCS-2 and attributes none; else they are Rock Ridge's.
 	joliet bool
-	date   [7]byte // of every record
+	date   [7]byte // of the root folder
+	mixed  error   // names the first record with another time
 	claims *claims
 	root   *node
 	nodes  int
@@ -110,6 +111,13 @@ func bothEndian(b []byte) (n int64, ok bool) {
 	return int64(little), little == big
 }
 
+// timed notes a time that is not the root folder's.
+func (v *volume) timed(date []byte, where string) {
+	if v.mixed == nil && !bytes.Equal(date, v.date[:]) {
+		v.mixed = fmt.Errorf("folder /%s: a record has another time than the root folder", where)
+	}
+}
+
 func (v *volume) claim(at, size int64, what string) { v.claims.add(v.base*sector+at, size, what) }
 
 // inside tells whether so many bytes from a sector of the volume lie in the image.
@@ -135,7 +143,7 @@ func (v *volume) readFolder(dir *node, path string, depth int) (err error) {
 	if _, err := v.image.ReadAt(b, (v.base+dir.at)*sector); err != nil {
 		return err
 	}
-	f := folder{volume: v, dir: dir, names: map[string]bool{}}
+	f := folder{volume: v, dir: dir, path: path, names: map[string]bool{}}
 	for at := 0; at < len(b); {
 		left := sector - at%sector
 		if b[at] == 0 {
@@ -188,6 +196,7 @@ func (e *folderError) Unwrap() error { return e.err }
 type folder struct {
 	*volume
 	dir     *node
+	path    string
 	records int
 	more    bool // the last record said that its file goes on
 	names   map[string]bool
@@ -195,9 +204,7 @@ type folder struct {
 
 func (f *folder) add(r record) error {
 	f.records++
-	if r.date != f.date {
-		return fmt.Errorf("record %d has another time than the root folder", f.records)
-	}
+	f.timed(r.date[:], f.path)
 	isFolder := r.flags == flagFolder
 	if f.records <= 2 {
 		return f.addOwn(r)
@@ -260,7 +267,7 @@ func (f *folder) addOwn(r record) error {
 	if isRoot {
 		kind = rootRecord
 	}
-	attr, _, err := f.rockRidge(r.system, kind)
+	attr, _, err := f.rockRidge(r.system, kind, f.path)
 	if isRoot {
 		n.attr = attr
 	}
@@ -284,7 +291,7 @@ func (f *folder) describe(n *node, r record) (err error) {
 			err = noAttributes(r)
 		}
 	} else {
-		n.attr, n.name, err = f.rockRidge(r.system, childRecord)
+		n.attr, n.name, err = f.rockRidge(r.system, childRecord, f.path)
 		if err == nil && n.folder != (n.attr.mode&modeType == modeFolder) {
 			err = errors.New("Rock Ridge has another type for it")
 		}
