@@ -297,7 +297,13 @@ func (v *verification) checkSquashfs(ctx context.Context) (_ string, problems []
 		return "", []Problem{problemOf(v.ImageName(), err)}, nil
 	}
 	defer func() { err = errors.Join(err, iso.Close()) }()
-	have, err := iso.Squashfs(ctx, squashfsPath, v.Lock.Epoch)
+	switch time, err := iso.SquashfsTime(squashfsPath); {
+	case err != nil:
+		return "", []Problem{problemOf(squashfsPath, err)}, nil
+	case time != int64(v.Lock.Epoch):
+		problems = append(problems, Problem{squashfsPath, fmt.Sprintf("its files are of the time %d, want %s", time, v.Lock.Epoch)})
+	}
+	have, err := iso.Squashfs(ctx, squashfsPath)
 	if ctx.Err() != nil {
 		return "", nil, context.Cause(ctx)
 	}

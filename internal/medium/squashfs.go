@@ -6,20 +6,30 @@ import (
 	"io"
 	"io/fs"
 
-	"github.com/isotrace/isotrace/internal/epoch"
 	"github.com/isotrace/isotrace/internal/roottree"
 	"github.com/isotrace/isotrace/internal/squashfs"
 )
 
-// Squashfs describes the tree of a squashfs in the image, whose times all have to be the
-// epoch. Which names share a file is not told.
-func (i *ISO) Squashfs(ctx context.Context, name string, e epoch.Epoch) (*roottree.Manifest, error) {
+// SquashfsTime returns the time of a squashfs in the image, in seconds since 1970, which
+// all its files have to have.
+func (i *ISO) SquashfsTime(name string) (int64, error) {
+	tree, err := i.openSquashfs(name)
+	if err != nil {
+		return 0, err
+	}
+	t, err := tree.Time()
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", name, err)
+	}
+	return t, nil
+}
+
+// Squashfs describes the tree of a squashfs in the image. Which names share a file is not
+// told.
+func (i *ISO) Squashfs(ctx context.Context, name string) (*roottree.Manifest, error) {
 	tree, err := i.openSquashfs(name)
 	if err != nil {
 		return nil, err
-	}
-	if int64(tree.Time) != int64(e) {
-		return nil, fmt.Errorf("%s: its files are of %d, want %s", name, tree.Time, e)
 	}
 	m, err := tree.Tree(ctx)
 	if err != nil {

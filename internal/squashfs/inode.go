@@ -96,8 +96,8 @@ func (f *FS) readInode(r *fields, at int64) (*inode, error) {
 		return nil, malformed("an inode has an owner that is not in the table")
 	}
 	n.uid, n.gid = binary.LittleEndian.Uint32(f.ids[4*uid:]), binary.LittleEndian.Uint32(f.ids[4*gid:])
-	if time := r.u32(); time != f.Time {
-		return nil, malformed("an inode has the time %d, the image %d", time, f.Time)
+	if time := r.u32(); time != f.super.Time && f.mixed == nil {
+		f.mixed = malformed("an inode has the time %d, the image %d", time, f.super.Time)
 	}
 	n.number = r.u32()
 	long := kind > longForm

@@ -19,10 +19,9 @@ const (
 
 // FS is the metadata of an image, read and checked.
 type FS struct {
-	image io.ReaderAt
-	super superblock
-	// Time is that of the image and of each of its files, in seconds since 1970.
-	Time      uint32
+	image     io.ReaderAt
+	super     superblock
+	mixed     error // names a file with another time than the image
 	ids       []byte
 	fragments []fragment
 	xattrs    *xattrTable
@@ -86,7 +85,6 @@ func Open(image io.ReaderAt, size int64) (*FS, error) {
 	case s.Export == invalid || s.FragmentTable == invalid:
 		return nil, malformed("a table is missing")
 	}
-	f.Time = s.Time
 	d, err := newDecompressor(s.Compression, int(s.BlockSize))
 	if err != nil {
 		return nil, err
@@ -103,6 +101,9 @@ func Open(image io.ReaderAt, size int64) (*FS, error) {
 	}
 	return f, zeros(image, int64(s.Used), size-int64(s.Used))
 }
+
+// Time is that of the image and of each of its files, in seconds since 1970.
+func (f *FS) Time() (int64, error) { return int64(f.super.Time), f.mixed }
 
 // tables reads the metadata, whose parts have to follow one another.
 func (f *FS) tables(d *decompressor) error {

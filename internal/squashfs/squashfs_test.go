@@ -31,6 +31,9 @@ func list(t testing.TB, b []byte) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	if _, err := f.Time(); err != nil {
+		return "", err
+	}
 	m, err := f.Tree(t.Context())
 	if err != nil {
 		return "", err
