@@ -15,7 +15,6 @@ import (
 	"os"
 	"slices"
 
-	"github.com/diskfs/go-diskfs/backend"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/isotrace/isotrace/internal/artifact"
@@ -134,11 +133,6 @@ func (i *ISO) SystemFiles() ([]artifact.Ref, error) {
 		return nil, err
 	}
 	return ListFAT16(io.NewSectionReader(i.image, e.Offset, e.Size), e.Size)
-}
-
-// storage is the image as the file system library wants it.
-func (i *ISO) storage() backend.Storage {
-	return storage{io.NewSectionReader(i.image, 0, i.size)}
 }
 
 // recovered turns a panic of a file system library on hostile bytes into an error.

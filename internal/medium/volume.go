@@ -293,7 +293,7 @@ func (f *folder) describe(n *node, r record) (err error) {
 	} else {
 		n.attr, n.name, err = f.rockRidge(r.system, childRecord, f.path)
 		if err == nil && n.folder != (n.attr.mode&modeType == modeFolder) {
-			err = errors.New("Rock Ridge has another type for it")
+			err = errors.New("has another type in Rock Ridge")
 		}
 	}
 	if err == nil {
