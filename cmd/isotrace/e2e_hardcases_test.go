@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand"
 	"net"
 	"os"
@@ -19,43 +18,27 @@ import (
 
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/diskimage"
-	"github.com/isotrace/isotrace/internal/ext4"
 	"github.com/isotrace/isotrace/internal/roottree"
 	"github.com/isotrace/isotrace/internal/squashfs"
 	"github.com/isotrace/isotrace/internal/stage"
 	"github.com/isotrace/isotrace/stages"
-	"github.com/isotrace/isotrace/stages/disk"
 	packing "github.com/isotrace/isotrace/stages/squashfs"
 )
 
 // TestHardCases packs trees of what file systems find hard with the toolbox's own mksquashfs,
-// and wants our reader to find in them just what the trees have. TestDisks does the same
-// with mke2fs.
+// and wants our reader to find in them just what the trees have.
 func TestHardCases(t *testing.T) {
 	t.Parallel()
-	hardCasesOf(t, rescue(t), "squashfs")
-}
-
-func hardCasesOf(t *testing.T, p *project, what string) {
-	t.Helper()
-	if out, err := namespaced("hard-cases", what, p.dir, e2e.store).CombinedOutput(); err != nil {
-		t.Errorf("%s: %v\n%s", what, err, out)
+	p := rescue(t)
+	if out, err := namespaced("hard-cases", p.dir, e2e.store).CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
 	}
 }
 
-// hardCases does it for one kind of file system, as root of a namespace.
-func hardCases(what, dir, store string) error {
+// hardCases does it, as root of a namespace.
+func hardCases(dir, store string) error {
 	return withPipeline(dir, store, func(ctx context.Context, r *stage.Runner, g *stage.Graph, p stages.Products) error {
 		small := g.Add(hardTree("hard-tree", hardFiles))
-		if what == "ext4" {
-			s := disk.Stage(p.Tools, disk.Inputs{
-				Root: small.Tree("root"), Initrd: small.File("initrd"), System: small.File("system"),
-				BootCode: small.File("boot-code"), BIOSBoot: small.File("bios-boot"), ESP: small.File("esp"), Files: small.Set("files"),
-			}, disk.Params{Outputs: []disk.Output{{Format: disk.Raw, File: "x.img"}}})
-			s.Name = "hard-disk"
-			return samePacked(ctx, r, g, small.Tree("root"), g.Add(s).File("x.img"), readDisk)
-		}
-		// A disk cannot have sockets, and would hold all of a file's holes.
 		large := g.Add(hardTree("hard-tree-large", func(dir string) error {
 			return errors.Join(hardFiles(dir), socket(filepath.Join(dir, "socket")), sparse(filepath.Join(dir, "large"), 4<<30+5000))
 		}))
@@ -110,24 +93,6 @@ func readSquashfs(ctx context.Context, f *os.File, size int64, _ artifact.Digest
 		return nil, err
 	}
 	return s.Tree(ctx)
-}
-
-func readDisk(ctx context.Context, f *os.File, size int64, id artifact.Digest) (*roottree.Manifest, error) {
-	layout, _, err := diskimage.ReadLayout(f, size, id)
-	if err != nil {
-		return nil, err
-	}
-	s, err := ext4.Open(io.NewSectionReader(f, layout.Root.Offset, layout.Root.Size), layout.Root.Size)
-	if err != nil {
-		return nil, err
-	}
-	m, err := s.Tree(ctx)
-	if err == nil { // what a disk has besides the tree
-		m.Entries = slices.DeleteFunc(m.Entries, func(e roottree.Entry) bool {
-			return e.Path == "lost+found" || e.Path == "boot/initrd.img-1"
-		})
-	}
-	return m, err
 }
 
 // hardTree is a stage that makes a tree, and what a disk takes besides one.

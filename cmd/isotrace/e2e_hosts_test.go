@@ -87,8 +87,8 @@ func helper(mode string, args []string) error {
 		return unix.Exec(args[0], args, os.Environ())
 	case "attribute": // PROJECT STORE DEBS CHANGES
 		return ended(attribute(args[0], args[1], args[2], args[3]))
-	case "hard-cases": // KIND PROJECT STORE
-		return ended(hardCases(args[0], args[1], args[2]))
+	case "hard-cases": // PROJECT STORE
+		return ended(hardCases(args[0], args[1]))
 	case "plant": // PROJECT STORE
 		return ended(plant(args[0], args[1]))
 	case "oci": // TREE LAYOUT SOURCES KEYS: reads a tree of whatever owners
