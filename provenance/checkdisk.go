@@ -14,6 +14,7 @@ import (
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/diskimage"
 	"github.com/isotrace/isotrace/internal/ext4"
+	"github.com/isotrace/isotrace/internal/medium"
 	"github.com/isotrace/isotrace/internal/roottree"
 	"github.com/isotrace/isotrace/internal/system"
 )
@@ -24,6 +25,7 @@ const (
 	recordBootCode  = "diskboot/boot.code"
 	recordBIOSBoot  = "diskboot/bios.part"
 	recordDiskESP   = "diskboot/efiboot.img"
+	recordDiskEFI   = "diskboot/efi/"
 	recordDiskFiles = "diskboot/files/"
 	recordInitrd    = "kernel/initrd"
 )
@@ -120,6 +122,17 @@ func (v *verification) diskProblems(ctx context.Context, f io.ReaderAt, size int
 		if want := v.made[part.record]; have != want {
 			wrong = append(wrong, fmt.Sprintf("the SHA-256 of its %s is %s, stage diskboot gave %q", part.what, have, want))
 		}
+	}
+	esp := io.NewSectionReader(f, layout.ESP.Offset, layout.ESP.Size)
+	files, err := medium.ListFAT16(esp, layout.ESP.Size)
+	if err == nil {
+		err = medium.AccountFAT16(esp, layout.ESP.Size, files, v.Lock.Epoch)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("EFI system partition: %w", err)
+	}
+	for _, p := range v.compareSystem("", recordDiskEFI, files) {
+		wrong = append(wrong, p.Detail)
 	}
 	fs, err := ext4.Open(io.NewSectionReader(f, layout.Root.Offset, layout.Root.Size), layout.Root.Size)
 	if err != nil {

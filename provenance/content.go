@@ -105,13 +105,18 @@ func (v *verification) mediumTree() map[string]artifact.Digest {
 
 func (v *verification) medium(ctx context.Context) (_ string, problems []Problem, err error) {
 	want := v.mediumTree()
-	what := fmt.Sprintf("%d files in the image and its EFI system partition, each as its stage gave it", len(want))
+	what := fmt.Sprintf("%d files in the image and its EFI system partition, each as its stage gave it, and nothing beside them", len(want))
 	for _, t := range v.Config.Boot.MemoryTests {
 		if have := want[t.OnMedium()]; have != t.SHA256 {
 			return "", []Problem{{t.OnMedium(), fmt.Sprintf("its SHA-256 is %q, the config pins %s", have, t.SHA256)}}, nil
 		}
 	}
-	name, known := v.known("medium", append([]artifact.Digest{v.iso, v.made[recordESP]}, sorted(want)...)...)
+	hybrid := medium.Hybrid{
+		Volume: medium.VolumeID(v.Config.Name, v.Config.Release), Epoch: v.Lock.Epoch, BootCode: v.made[recordMBR],
+		BIOS: biosImagePath, Catalogue: bootCatalogue,
+	}
+	about := artifact.HashBytes(fmt.Appendf(nil, "%+v", hybrid))
+	name, known := v.known("medium", append([]artifact.Digest{v.iso, v.made[recordESP], about}, sorted(want)...)...)
 	if known {
 		return what, nil, nil
 	}
@@ -157,8 +162,41 @@ func (v *verification) medium(ctx context.Context) (_ string, problems []Problem
 	case have != v.made[recordESP]:
 		problems = append(problems, Problem{v.ImageName(), fmt.Sprintf("the SHA-256 of its EFI system partition is %s, the stage bootparts gave %s", have, v.made[recordESP])})
 	}
+	problems = append(problems, v.systemFiles(iso)...)
+	if err := iso.Account(hybrid); err != nil {
+		problems = append(problems, problemOf(v.ImageName(), err))
+	}
 	v.hold(name, problems)
 	return what, bounded(problems), nil
+}
+
+// systemFiles compares the files of the EFI system partition, which the image has.
+func (v *verification) systemFiles(iso *medium.ISO) (problems []Problem) {
+	files, err := iso.SystemFiles()
+	if err != nil {
+		return []Problem{problemOf(v.ImageName(), err)}
+	}
+	return v.compareSystem(v.ImageName(), recordEFI, files)
+}
+
+// compareSystem compares the files of an EFI system partition with those of a stage's set.
+func (v *verification) compareSystem(image, set string, files []artifact.Ref) (problems []Problem) {
+	want := map[string]artifact.Digest{}
+	for p, d := range v.made {
+		if name, ok := strings.CutPrefix(p, set); ok {
+			want[name] = d
+		}
+	}
+	for _, f := range files {
+		if want[f.Path] != f.Digest {
+			problems = append(problems, Problem{image, fmt.Sprintf("EFI system partition: %s: its SHA-256 is %s, its stage gave %q", f.Path, f.Digest, want[f.Path])})
+		}
+		delete(want, f.Path)
+	}
+	for _, name := range sortedKeys(want) {
+		problems = append(problems, Problem{image, "EFI system partition: " + name + " is missing"})
+	}
+	return problems
 }
 
 func sorted(m map[string]artifact.Digest) []artifact.Digest {
@@ -246,7 +284,7 @@ func (v *verification) checkSquashfs(ctx context.Context) (_ string, problems []
 	}
 	// The content of the squashfs is what the medium check found it to be.
 	what := fmt.Sprintf("every file, folder and link is as in %s", name)
-	remembered, known := v.known("squashfs", v.made[recordMedium+squashfsPath], manifest)
+	remembered, known := v.known("squashfs", v.made[recordMedium+squashfsPath], manifest, artifact.HashBytes([]byte(v.Lock.Epoch.String())))
 	if known {
 		return what, nil, nil
 	}
@@ -259,6 +297,12 @@ func (v *verification) checkSquashfs(ctx context.Context) (_ string, problems []
 		return "", []Problem{problemOf(v.ImageName(), err)}, nil
 	}
 	defer func() { err = errors.Join(err, iso.Close()) }()
+	switch time, err := iso.SquashfsTime(squashfsPath); {
+	case err != nil:
+		return "", []Problem{problemOf(squashfsPath, err)}, nil
+	case time != int64(v.Lock.Epoch):
+		problems = append(problems, Problem{squashfsPath, fmt.Sprintf("its files are of the time %d, want %s", time, v.Lock.Epoch)})
+	}
 	have, err := iso.Squashfs(ctx, squashfsPath)
 	if ctx.Err() != nil {
 		return "", nil, context.Cause(ctx)

@@ -46,6 +46,8 @@ const (
 	diskStage      = "disk"
 	recordMedium   = "livetree/tree/"
 	recordESP      = "bootparts/efiboot.img"
+	recordEFI      = "bootparts/efi/" // what the partition holds
+	recordMBR      = "bootparts/boot_hybrid.img"
 	recordProject  = "project/"
 	recordTrace    = "trace/trace/"
 	recordSbom     = "sbom/sbom/"

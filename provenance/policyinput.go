@@ -308,7 +308,7 @@ func (v *verification) policyTree(ctx context.Context, iso *medium.ISO) (tree po
 			return tree, refused(err)
 		}
 	}
-	err = iso.SquashfsFiles(squashfsPath, looked, maxSecret, func(p string, content []byte) error {
+	err = iso.SquashfsFiles(ctx, squashfsPath, looked, maxSecret, func(p string, content []byte) error {
 		if p == "etc/shadow" {
 			tree.Accounts = accounts(content)
 			return nil

@@ -152,7 +152,7 @@ func (v *verification) known(rule string, content ...artifact.Digest) (name arti
 }
 
 // verifierVersion changes whenever a check that may be remembered changes.
-const verifierVersion = 4
+const verifierVersion = 5
 
 // hold remembers that a rule holds.
 func (v *verification) hold(name artifact.Digest, problems []Problem) {
@@ -337,7 +337,7 @@ var rules = []rule{
 	{name: "base", about: "the base image is the locked one, and its signer's, where one was asked for", check: (*verification).checkBase, state: (*verification).baseState},
 	{name: "image", about: "the image is the one that the last stage gave", check: (*verification).checkImage},
 	{name: "attested", about: "the attestations say what links, lock and SBOMs say, of this image", check: (*verification).attested, beside: true},
-	{name: "medium", about: "the image's files and EFI system partition are those recorded, byte for byte", check: (*verification).medium},
+	{name: "medium", about: "the image's files, EFI system partition and boot code are those recorded, and no byte is beside them", check: (*verification).medium},
 	{name: "checksums", about: "the image's md5sum.txt lists its files as they are", check: (*verification).checksums},
 	{name: "secureboot", about: "shim, GRUB and kernel make a chain of signatures, where the config asks for Secure Boot", check: (*verification).checkSecureBoot, state: (*verification).secureBootState},
 	{name: "squashfs", about: "the squashfs holds the recorded root tree", check: (*verification).checkSquashfs},

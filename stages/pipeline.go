@@ -8,6 +8,7 @@ import (
 
 	"github.com/isotrace/isotrace/internal/config"
 	"github.com/isotrace/isotrace/internal/lockfile"
+	"github.com/isotrace/isotrace/internal/medium"
 	"github.com/isotrace/isotrace/internal/stage"
 	"github.com/isotrace/isotrace/provenance"
 	"github.com/isotrace/isotrace/stages/base"
@@ -42,8 +43,9 @@ type Products struct {
 	Sources *stage.File
 	// Disks are the disk images, in the order of their formats.
 	Disks []stage.File
-	// Base is the tree that packages are added to, Root the one in the squashfs.
-	Base, Root stage.Tree
+	// Base is the tree that packages are added to, Root the one in the squashfs, Tools the
+	// one with the programs that make the image.
+	Base, Root, Tools stage.Tree
 }
 
 // Goals are all that a build makes for people.
@@ -120,7 +122,7 @@ func Pipeline(c *config.Config, l *lockfile.Lock, m *Materials, fetcher fetch.Fe
 
 	image := g.Add(iso.Stage(tools, iso.Inputs{
 		Tree: tree, ESP: parts.File(bootparts.ESP), MBR: parts.File(bootparts.MBR), BIOSImage: livetree.BIOSImage,
-	}, iso.Params{File: provenance.ImageName(c), Volume: iso.Volume(c.Name, c.Release)})).File(provenance.ImageName(c))
+	}, iso.Params{File: provenance.ImageName(c), Volume: medium.VolumeID(c.Name, c.Release)})).File(provenance.ImageName(c))
 
 	var disks []stage.File
 	var starting *trace.Disk
@@ -164,11 +166,11 @@ func Pipeline(c *config.Config, l *lockfile.Lock, m *Materials, fetcher fetch.Fe
 	var sources *stage.File
 	if c.Sources {
 		made := g.Add(sourceiso.Stage(tools, fetched.Set(fetch.Sources), sourceiso.Params{
-			File: provenance.SourcesName(c), Volume: iso.Volume(c.Name+"-src", c.Release),
+			File: provenance.SourcesName(c), Volume: medium.VolumeID(c.Name+"-src", c.Release),
 		})).File(provenance.SourcesName(c))
 		sources = &made
 	}
-	return g, Products{ISO: image, Sources: sources, Disks: disks, Trace: traced, Sbom: bills, Base: minimal.Tree("root"), Root: root}
+	return g, Products{ISO: image, Sources: sources, Disks: disks, Trace: traced, Sbom: bills, Base: minimal.Tree("root"), Root: root, Tools: tools}
 }
 
 // ToolGraph is the part of the pipeline that unpacks the tools of one use.

@@ -89,6 +89,8 @@ func helper(mode string, args []string) error {
 		return ended(attribute(args[0], args[1], args[2], args[3]))
 	case "umoci": // ROOT
 		return umociHelper(args[0])
+	case "hard-cases": // PROJECT STORE
+		return ended(hardCases(args[0], args[1]))
 	case "plant": // PROJECT STORE
 		return ended(plant(args[0], args[1]))
 	case "oci": // TREE LAYOUT SOURCES KEYS: reads a tree of whatever owners

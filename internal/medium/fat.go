@@ -42,6 +42,12 @@ func FAT16(name string) (_ []artifact.Ref, err error) {
 	return listFAT16(storage, st.Size())
 }
 
+// ListFAT16 does what FAT16 does for an image that is open, of so many bytes.
+func ListFAT16(image io.ReaderAt, size int64) (_ []artifact.Ref, err error) {
+	defer recovered(&err, "read the FAT file system")
+	return listFAT16(storage{io.NewSectionReader(image, 0, size)}, size)
+}
+
 func listFAT16(image backend.Storage, size int64) ([]artifact.Ref, error) {
 	files, err := readFAT(image, size)
 	if err != nil {

@@ -13,12 +13,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path"
+	"slices"
 
-	"github.com/diskfs/go-diskfs/backend"
-	"github.com/diskfs/go-diskfs/backend/file"
-	"github.com/diskfs/go-diskfs/filesystem/iso9660"
-	"github.com/diskfs/go-diskfs/partition/gpt"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/isotrace/isotrace/internal/artifact"
@@ -28,9 +24,11 @@ const sector = 2048 // bytes of an ISO 9660 block
 
 // ISO is an open image.
 type ISO struct {
-	storage backend.Storage
-	fs      *iso9660.FileSystem
-	size    int64
+	image  io.ReaderAt
+	close  func() error
+	size   int64
+	volume *volume
+	claims claims // the records of its folders
 	// Files are the regular files by path, without a leading slash.
 	Files map[string]Extent
 }
@@ -38,98 +36,55 @@ type ISO struct {
 // Extent is where a file lies in the image.
 type Extent struct{ Offset, Size int64 }
 
-// Bounds of what an image may make us do.
-const (
-	maxFiles = 100_000
-	maxDepth = 32
-)
+// firstDescriptor is the sector of the primary volume descriptor.
+const firstDescriptor = 16
 
-// OpenISO reads the folders of an image.
+// OpenISO reads the folders of an image, which have to be as xorriso writes them, with
+// Rock Ridge. What else there is in the image Account looks at.
 func OpenISO(name string) (_ *ISO, err error) {
-	st, err := os.Stat(name)
-	if err != nil {
-		return nil, err
-	}
-	storage, err := file.OpenFromPath(name, true)
+	f, err := os.Open(name)
 	if err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, storage.Close())
+			err = errors.Join(fmt.Errorf("read the ISO: %w", err), f.Close())
 		}
 	}()
-	i := &ISO{storage: storage, size: st.Size(), Files: map[string]Extent{}}
-	defer recovered(&err, "read the ISO")
-	if i.fs, err = iso9660.Read(storage, st.Size(), 0, sector); err != nil {
-		return nil, fmt.Errorf("read the ISO: %w", err)
-	}
-	return i, i.walk(".", 0)
-}
-
-// recovered turns a panic of a file system library on hostile bytes into an error.
-func recovered(err *error, what string) {
-	if p := recover(); p != nil {
-		*err = fmt.Errorf("%s: it is damaged: %v", what, p)
-	}
-}
-
-func (i *ISO) walk(dir string, depth int) error {
-	if depth > maxDepth {
-		return fmt.Errorf("%s: folders are nested too deeply", dir)
-	}
-	entries, err := i.fs.ReadDir(dir)
-	if err != nil {
-		return fmt.Errorf("read the ISO: %s: %w", dir, err)
-	}
-	for _, e := range entries {
-		if e.Name() == "." || e.Name() == ".." || e.Name() == "" {
-			continue
-		}
-		name := path.Join(dir, e.Name())
-		switch {
-		case e.IsDir():
-			if err := i.walk(name, depth+1); err != nil {
-				return err
-			}
-		case e.Type().IsRegular():
-			if err := i.extent(name); err != nil {
-				return err
-			}
-		default:
-			return fmt.Errorf("%s: is neither a file nor a folder", name)
-		}
-		if len(i.Files) > maxFiles {
-			return fmt.Errorf("the ISO has more than %d files", maxFiles)
-		}
-	}
-	return nil
-}
-
-func (i *ISO) extent(name string) error {
-	f, err := i.fs.OpenFile(name, os.O_RDONLY)
-	if err != nil {
-		return fmt.Errorf("read the ISO: %s: %w", name, err)
-	}
-	defer func() { _ = f.Close() }() // holds nothing
-	located, ok := f.(*iso9660.File)
-	if !ok {
-		return fmt.Errorf("%s: has no place in the ISO", name)
-	}
 	st, err := f.Stat()
 	if err != nil {
-		return fmt.Errorf("read the ISO: %s: %w", name, err)
+		return nil, err
 	}
-	e := Extent{Offset: int64(located.Location()) * sector, Size: st.Size()}
-	if e.Size < 0 || e.Offset < 0 || e.Offset+e.Size > i.size {
-		return fmt.Errorf("%s: lies outside the ISO", name)
+	i, err := readISO(f, st.Size())
+	if err != nil {
+		return nil, err
 	}
-	i.Files[name] = e
-	return nil
+	i.close = f.Close
+	return i, nil
+}
+
+func readISO(image io.ReaderAt, size int64) (*ISO, error) {
+	i := &ISO{image: image, size: size, Files: map[string]Extent{}}
+	d, err := descriptor(image, firstDescriptor)
+	if err != nil {
+		return nil, err
+	}
+	if d[0] != typePrimary {
+		return nil, errors.New("its first volume descriptor is not the primary one")
+	}
+	if i.volume, err = readVolume(image, size, d, 0, &i.claims); err != nil {
+		return nil, err
+	}
+	i.volume.walk(func(path string, n *node) {
+		if !n.folder {
+			i.Files[path] = Extent{Offset: n.at * sector, Size: n.size}
+		}
+	})
+	return i, nil
 }
 
 // Close lets go of the image.
-func (i *ISO) Close() error { return i.storage.Close() }
+func (i *ISO) Close() error { return i.close() }
 
 // Open returns the content of a file.
 func (i *ISO) Open(name string) (*io.SectionReader, error) {
@@ -137,7 +92,7 @@ func (i *ISO) Open(name string) (*io.SectionReader, error) {
 	if !ok {
 		return nil, fmt.Errorf("%s: %w", name, fs.ErrNotExist)
 	}
-	return io.NewSectionReader(i.storage, e.Offset, e.Size), nil
+	return io.NewSectionReader(i.image, e.Offset, e.Size), nil
 }
 
 // Sums reads a file and returns its SHA-256 and, in hexadecimal, its MD5.
@@ -150,7 +105,7 @@ func (i *ISO) Sums(name string) (artifact.Digest, string, error) {
 	var group errgroup.Group
 	for _, h := range []hash.Hash{s, m} {
 		group.Go(func() error {
-			_, err := io.CopyBuffer(h, io.NewSectionReader(i.storage, e.Offset, e.Size), make([]byte, 1<<18))
+			_, err := io.CopyBuffer(h, io.NewSectionReader(i.image, e.Offset, e.Size), make([]byte, 1<<18))
 			return err
 		})
 	}
@@ -162,34 +117,29 @@ func (i *ISO) Sums(name string) (artifact.Digest, string, error) {
 
 // SystemPartition returns where the EFI system partition lies, by the GUID
 // partition table, and its SHA-256.
-func (i *ISO) SystemPartition() (_ Extent, _ artifact.Digest, err error) {
-	defer recovered(&err, "read the partition table")
-	table, err := gpt.Read(i.storage, 512, 512)
+func (i *ISO) SystemPartition() (Extent, artifact.Digest, error) {
+	e, err := i.espExtent()
 	if err != nil {
-		return Extent{}, "", fmt.Errorf("read the partition table: %w", err)
+		return Extent{}, "", err
 	}
-	for _, p := range table.Partitions {
-		if p.Type != gpt.EFISystemPartition {
-			continue
-		}
-		e := Extent{Offset: p.GetStart(), Size: p.GetSize()}
-		if e.Offset < 0 || e.Size <= 0 || e.Size > i.size || e.Offset > i.size-e.Size {
-			return Extent{}, "", errors.New("the EFI system partition lies outside the image")
-		}
-		digest, _, err := artifact.HashReader(io.NewSectionReader(i.storage, e.Offset, e.Size))
-		return e, digest, err
-	}
-	return Extent{}, "", errors.New("there is no EFI system partition")
+	digest, _, err := artifact.HashReader(io.NewSectionReader(i.image, e.Offset, e.Size))
+	return e, digest, err
 }
 
 // SystemFiles lists the files of the EFI system partition as FAT16 does.
-func (i *ISO) SystemFiles() (_ []artifact.Ref, err error) {
-	e, _, err := i.SystemPartition()
+func (i *ISO) SystemFiles() ([]artifact.Ref, error) {
+	e, err := i.espExtent()
 	if err != nil {
 		return nil, err
 	}
-	defer recovered(&err, "read the EFI system partition")
-	return listFAT16(backend.Sub(i.storage, e.Offset, e.Size), e.Size)
+	return ListFAT16(io.NewSectionReader(i.image, e.Offset, e.Size), e.Size)
+}
+
+// recovered turns a panic of a file system library on hostile bytes into an error.
+func recovered(err *error, what string) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("%s: it is damaged: %v", what, p)
+	}
 }
 
 // The places that xorriso patches in a GRUB El Torito image: the boot
@@ -233,6 +183,9 @@ func (i *ISO) Unpatched(name string) ([]byte, error) {
 	}
 	if have, w := binary.LittleEndian.Uint64(b[grubStart:]), uint64(lba)*4+grubAddress; have != w {
 		return nil, fmt.Errorf("%s: GRUB's address of itself is %d, want %d", name, have, w)
+	}
+	if n := slices.IndexFunc(b[tableStart+4*len(want):tableEnd], func(c byte) bool { return c != 0 }); n >= 0 {
+		return nil, fmt.Errorf("%s: something stands behind its boot information table", name)
 	}
 	clear(b[tableStart:tableEnd])
 	binary.LittleEndian.PutUint64(b[grubStart:], grubUnpatched)

@@ -2,58 +2,21 @@ package medium
 
 import (
 	"bytes"
+	"compress/gzip"
 	"crypto/md5"
 	"encoding/binary"
 	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
-	"github.com/diskfs/go-diskfs/backend/file"
-	"github.com/diskfs/go-diskfs/filesystem/iso9660"
-	"github.com/diskfs/go-diskfs/filesystem/squashfs"
-
 	"github.com/isotrace/isotrace/internal/artifact"
 )
-
-// makeSquashfs writes a squashfs of a few files.
-func makeSquashfs(t testing.TB) []byte {
-	t.Helper()
-	name := filepath.Join(t.TempDir(), "x.squashfs")
-	b, err := file.CreateFromPath(name, 1<<20)
-	if err != nil {
-		t.Fatal(err)
-	}
-	fs, err := squashfs.Create(b, 1<<20, 0, 4096)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := fs.Workspace()
-	t.Cleanup(func() { _ = os.RemoveAll(dir) }) // the library leaves it
-	if err := os.Mkdir(filepath.Join(dir, "bin"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	for path, text := range map[string]string{"bin/sudo": "run", "hello": strings.Repeat("hello ", 5000)} {
-		if err := os.WriteFile(filepath.Join(dir, path), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := os.Chmod(filepath.Join(dir, "bin/sudo"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := fs.Finalize(squashfs.FinalizeOptions{NoCompressInodes: true}); err != nil {
-		t.Fatal(err)
-	}
-	// The library writes no set-id bits: they go into the inode by hand, a basic
-	// file's of mode 0755.
-	image := read(t, name)
-	inode := []byte{2, 0, 0xed, 1}
-	if bytes.Count(image, inode) != 1 {
-		t.Fatal("the inode of bin/sudo cannot be found")
-	}
-	return bytes.Replace(image, inode, []byte{2, 0, 0xed, 9}, 1)
-}
 
 func read(t testing.TB, name string) []byte {
 	t.Helper()
@@ -64,36 +27,55 @@ func read(t testing.TB, name string) []byte {
 	return b
 }
 
-// makeISO writes an ISO of the files.
-func makeISO(t testing.TB, files map[string][]byte) string {
+// hybridISO is an image that xorriso 1.5.6 of Debian made with the options of the stage iso.
+// BIOS image, boot code and the programs are patterns; mkfs.fat 4.2, mtools 4.0 and
+// mksquashfs 4.6.1 made the rest.
+func hybridISO(t testing.TB) []byte {
 	t.Helper()
-	name := filepath.Join(t.TempDir(), "x.iso")
-	b, err := file.CreateFromPath(name, 4<<20)
+	r, err := gzip.NewReader(bytes.NewReader(read(t, "testdata/hybrid.iso.gz")))
 	if err != nil {
 		t.Fatal(err)
 	}
-	fs, err := iso9660.Create(b, 4<<20, 0, 2048, "")
+	b, err := io.ReadAll(r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for path, text := range files {
-		at := filepath.Join(fs.Workspace(), path)
-		if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(at, text, 0o644); err != nil {
-			t.Fatal(err)
-		}
+	return b
+}
+
+// hybrid is what hybridISO is.
+func hybrid() Hybrid {
+	code := make([]byte, block)
+	for i := range bootCode {
+		code[i] = byte(11 * i)
 	}
-	if err := fs.Finalize(iso9660.FinalizeOptions{RockRidge: true, VolumeIdentifier: "TEST"}); err != nil {
-		t.Fatal(err)
+	binary.LittleEndian.PutUint64(code[codeAddress:], codeUnpatched)
+	code[510], code[511] = 0x55, 0xaa
+	return Hybrid{Volume: "X_1", Epoch: 1700000000, BootCode: artifact.HashBytes(code), BIOS: "boot/grub/bios.img", Catalogue: "boot/grub/boot.cat"}
+}
+
+// account opens an image, accounts for it and compares what its EFI system partition has.
+func account(b []byte) error {
+	i, err := readISO(bytes.NewReader(b), int64(len(b)))
+	if err != nil {
+		return err
 	}
-	return name
+	files, err := i.SystemFiles()
+	if err != nil {
+		return err
+	}
+	if len(files) != 1 || files[0].Path != "EFI/BOOT/BOOTX64.EFI" || files[0].Size != 3002 {
+		return fmt.Errorf("%+v", files)
+	}
+	return i.Account(hybrid())
 }
 
 func TestISO(t *testing.T) {
-	image := makeISO(t, map[string][]byte{"casper/filesystem.squashfs": makeSquashfs(t), "md5sum.txt": []byte("sums"), "empty": nil})
-	iso, err := OpenISO(image)
+	name := filepath.Join(t.TempDir(), "x.iso")
+	if err := os.WriteFile(name, hybridISO(t), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	iso, err := OpenISO(name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -102,19 +84,30 @@ func TestISO(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	if len(iso.Files) != 3 || iso.Files["md5sum.txt"].Size != 4 {
-		t.Errorf("files: %v", iso.Files)
+	var names []string
+	for n := range iso.Files {
+		names = append(names, n)
+	}
+	slices.Sort(names)
+	if have, want := strings.Join(names, " "), ".disk/base_installable .disk/empty .disk/isotrace/x_1.0 EFI/BOOT/BOOTX64.EFI "+
+		"boot/grub/bios.img boot/grub/boot.cat casper/filesystem.manifest-desktop casper/filesystem.squashfs md5sum.txt"; have != want {
+		t.Errorf("files: %s", have)
 	}
 	sha, sum, err := iso.Sums("md5sum.txt")
 	want := md5.Sum([]byte("sums"))
 	if err != nil || sha != artifact.HashBytes([]byte("sums")) || sum != hex.EncodeToString(want[:]) {
 		t.Errorf("%s %s %v", sha, sum, err)
 	}
-	if _, err := iso.Open("nothing"); err == nil {
-		t.Error("a file that is not there was opened")
+	if _, err := iso.Open("nothing"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("a file that is not there: %v", err)
 	}
-	if _, _, err := iso.SystemPartition(); err == nil {
-		t.Error("a partition that is not there was found")
+	esp, _, err := iso.SystemPartition()
+	if err != nil || esp.Size != 4<<20 {
+		t.Errorf("EFI system partition: %+v, %v", esp, err)
+	}
+	files, err := iso.SystemFiles()
+	if err != nil || len(files) != 1 || files[0].Path != "EFI/BOOT/BOOTX64.EFI" || files[0].Size != 3002 {
+		t.Errorf("EFI system partition: %+v, %v", files, err)
 	}
 	m, err := iso.Squashfs(t.Context(), "casper/filesystem.squashfs")
 	if err != nil {
@@ -123,6 +116,9 @@ func TestISO(t *testing.T) {
 	var have []string
 	for _, e := range m.Entries {
 		have = append(have, e.Path+":"+string(e.Type)+e.Target)
+	}
+	if at, err := iso.SquashfsTime("casper/filesystem.squashfs"); err != nil || at != 1700000000 {
+		t.Errorf("time %d, %v", at, err)
 	}
 	if list := strings.Join(have, " "); list != ".:dir bin:dir bin/sudo:file hello:file" {
 		t.Errorf("tree: %s", list)
@@ -133,52 +129,37 @@ func TestISO(t *testing.T) {
 	if e, _ := m.Lookup("hello"); e.SHA256 != artifact.HashBytes([]byte(strings.Repeat("hello ", 5000))) {
 		t.Errorf("hello: %s", e.SHA256)
 	}
+	if err := iso.Account(hybrid()); err != nil {
+		t.Error(err)
+	}
 }
 
 // TestUnpatched takes an El Torito image back to what it was.
 func TestUnpatched(t *testing.T) {
 	original := make([]byte, 6000)
 	for i := range original {
-		original[i] = byte(i)
+		original[i] = byte(7 * i)
 	}
 	clear(original[tableStart:tableEnd])
 	binary.LittleEndian.PutUint64(original[grubStart:], grubUnpatched)
-	image := makeISO(t, map[string][]byte{"bios.img": original})
-	iso, err := OpenISO(image)
+	b := hybridISO(t)
+	open := func() ([]byte, error) {
+		iso, err := readISO(bytes.NewReader(b), int64(len(b)))
+		if err != nil {
+			return nil, err
+		}
+		return iso.Unpatched("boot/grub/bios.img")
+	}
+	have, err := open()
+	if err != nil || !bytes.Equal(have, original) {
+		t.Errorf("not what it was: %v", err)
+	}
+	iso, err := readISO(bytes.NewReader(b), int64(len(b)))
 	if err != nil {
 		t.Fatal(err)
 	}
-	extent := iso.Files["bios.img"]
-	if err := iso.Close(); err != nil {
-		t.Fatal(err)
-	}
-	b := read(t, image)
-	patched := b[extent.Offset : extent.Offset+extent.Size]
-	lba := uint32(extent.Offset / sector)
-	binary.LittleEndian.PutUint64(patched[grubStart:], uint64(lba)*4+grubAddress)
-	var sum uint32
-	for at := tableEnd; at < len(patched); at += 4 {
-		sum += binary.LittleEndian.Uint32(patched[at:])
-	}
-	for n, word := range []uint32{16, lba, uint32(len(patched)), sum} {
-		binary.LittleEndian.PutUint32(patched[tableStart+4*n:], word)
-	}
-	open := func() ([]byte, error) {
-		if err := os.WriteFile(image, b, 0o644); err != nil {
-			t.Fatal(err)
-		}
-		iso, err := OpenISO(image)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = iso.Close() }() // only read
-		return iso.Unpatched("bios.img")
-	}
-	have, err := open()
-	if err != nil || artifact.HashBytes(have) != artifact.HashBytes(original) {
-		t.Errorf("not what it was: %v", err)
-	}
-	for name, at := range map[string]int{"address": tableStart + 4, "length": tableStart + 8, "checksum": tableStart + 12, "GRUB's address": grubStart} {
+	patched := b[iso.Files["boot/grub/bios.img"].Offset:]
+	for name, at := range map[string]int{"address": tableStart + 4, "length": tableStart + 8, "checksum": tableStart + 12, "GRUB's address": grubStart, "padding": tableStart + 16} {
 		patched[at] ^= 1
 		if _, err := open(); err == nil {
 			t.Errorf("a wrong %s was taken", name)
@@ -187,22 +168,144 @@ func TestUnpatched(t *testing.T) {
 	}
 }
 
-func FuzzOpenISO(f *testing.F) {
-	f.Add(read(f, makeISO(f, map[string][]byte{"casper/filesystem.squashfs": makeSquashfs(f), "x": []byte("x")})))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		name := filepath.Join(t.TempDir(), "x.iso")
-		if err := os.WriteFile(name, b, 0o644); err != nil {
-			t.Fatal(err)
+// TestEveryByteCounts changes bytes wherever no file's content is, neither of the image
+// nor of its EFI system partition: each makes another image.
+func TestEveryByteCounts(t *testing.T) {
+	b := hybridISO(t)
+	if err := account(b); err != nil {
+		t.Fatal(err)
+	}
+	iso, err := readISO(bytes.NewReader(b), int64(len(b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	esp, err := iso.espExtent()
+	if err != nil {
+		t.Fatal(err)
+	}
+	content := []Extent{ // the program's place in the partition, and most of what is free there
+		{esp.Offset + block + 2*32*block + fatRootSize + 2*block, 3002}, {esp.Offset + 64<<10, 3 << 20}, {esp.Offset + 3<<20 + 100<<10, 800 << 10},
+	}
+	for name, e := range iso.Files {
+		if name != hybrid().Catalogue {
+			content = append(content, e)
 		}
-		iso, err := OpenISO(name)
+	}
+	tried := 0
+	for at := int64(0); at < int64(len(b)); at++ {
+		if slices.ContainsFunc(content, func(e Extent) bool { return at >= e.Offset && at < e.Offset+e.Size }) {
+			continue
+		}
+		if b[at] == 0 && at%1021 != 0 || b[at] == ' ' && at%97 != 0 || at >= systemArea+sector && at%3 != 0 {
+			continue // not all of what there is much of
+		}
+		tried++
+		b[at] ^= 0x40
+		if err := account(b); err == nil {
+			t.Errorf("byte %d, %#02x, may be changed", at, b[at])
+		}
+		b[at] ^= 0x40
+	}
+	if tried < 1_000 {
+		t.Errorf("only %d bytes were tried", tried)
+	}
+}
+
+func TestVolumeID(t *testing.T) {
+	for _, c := range [][3]string{
+		{"rescue", "1.0.0", "RESCUE_1_0_0"}, {"a+b", "~1", "A_B__1"},
+		{"a-very-long-name-for-a-product", "2026.11.23", "A_VERY_LONG_NAME_FOR_A_PRODUCT_2"},
+	} {
+		if have := VolumeID(c[0], c[1]); have != c[2] || len(have) > 32 {
+			t.Errorf("VolumeID(%q, %q) = %q, want %q", c[0], c[1], have, c[2])
+		}
+	}
+}
+
+func FuzzOpenISO(f *testing.F) {
+	image := hybridISO(f)
+	// What describes the image comes before the content of the large files.
+	const head = 80 * sector
+	f.Add([]byte{0, 0, 0, 0})
+	f.Add([]byte{0x80, 0xa0, 2, 0x40, 1, 0x18, 20, 0xff})
+	f.Fuzz(func(t *testing.T, changes []byte) {
+		b := slices.Clone(image)
+		for ; len(changes) >= 4; changes = changes[4:] {
+			b[(int(changes[0])<<16|int(changes[1])<<8|int(changes[2]))%head] = changes[3]
+		}
+		iso, err := readISO(bytes.NewReader(b), int64(len(b)))
 		if err != nil {
 			return
 		}
-		defer func() { _ = iso.Close() }() // only read
 		for file := range iso.Files {
 			_, _, _ = iso.Sums(file)
 			_, _ = iso.Unpatched(file)
 		}
 		_, _, _ = iso.SystemPartition()
+		if iso.Account(hybrid()) == nil && !bytes.Equal(b[:systemArea], image[:systemArea]) {
+			t.Error("another system area is taken")
+		}
 	})
+}
+
+// sectors is an image of which only the sectors are kept that hold something.
+type sectors struct {
+	size int64
+	kept map[int64][]byte
+}
+
+func (s sectors) ReadAt(b []byte, at int64) (int, error) {
+	for n := 0; n < len(b); {
+		if at >= s.size {
+			return n, io.EOF
+		}
+		part := b[n:min(len(b), n+sector-int(at%sector))]
+		clear(part)
+		if kept, ok := s.kept[at/sector]; ok {
+			copy(part, kept[at%sector:])
+		}
+		n, at = n+len(part), at+int64(len(part))
+	}
+	return len(b), nil
+}
+
+// TestLarge reads an image with a file of 4500 MiB, which takes more than one extent: what
+// xorriso made as it made hybridISO.
+func TestLarge(t *testing.T) {
+	r, err := gzip.NewReader(bytes.NewReader(read(t, "testdata/large.sectors.gz")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	image := sectors{int64(binary.LittleEndian.Uint64(b)), map[int64][]byte{}}
+	for b = b[8:]; len(b) > 0; b = b[4+sector:] {
+		image.kept[int64(binary.LittleEndian.Uint32(b))] = b[4 : 4+sector]
+	}
+	iso, err := readISO(image, image.size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if size := iso.Files["casper/filesystem.squashfs"].Size; size != 4500<<20 {
+		t.Errorf("the squashfs has %d bytes", size)
+	}
+	if err := iso.Account(hybrid()); err != nil {
+		t.Error(err)
+	}
+	// The second extent, elsewhere: wherever the record stands.
+	at := iso.Files["casper/filesystem.squashfs"].Offset/sector + 4294965248/sector
+	place := binary.BigEndian.AppendUint32(binary.LittleEndian.AppendUint32(nil, uint32(at)), uint32(at))
+	found := false
+	for _, s := range image.kept {
+		if n := bytes.Index(s, place); n >= 0 {
+			s[n]--
+			s[n+7]--
+			found = true
+		}
+	}
+	if _, err := readISO(image, image.size); !found || err == nil || !strings.Contains(err.Error(), "does not go on where it should") {
+		t.Errorf("an extent elsewhere: %v, %v", found, err)
+	}
 }

@@ -120,7 +120,7 @@ func dropACLs(t *tree) error {
 		if !d.IsDir() && !d.Type().IsRegular() {
 			return nil
 		}
-		for _, name := range []string{"system.posix_acl_access", "system.posix_acl_default"} {
+		for _, name := range accessLists {
 			_, err := unix.Lgetxattr(filepath.Join(t.dir, p), name, nil)
 			if errors.Is(err, unix.ENODATA) || errors.Is(err, unix.ENOTSUP) {
 				continue

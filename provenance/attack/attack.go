@@ -64,6 +64,11 @@ type Change struct {
 	// Image flips a bit as Flip does, of a file of the ISO, or, for "esp", of its EFI
 	// system partition.
 	Image string `yaml:"image"`
+	// ISO writes over bytes of the ISO.
+	ISO *ISOChange `yaml:"iso"`
+	// Relink puts the digests that the ISO and its EFI system partition have now into the
+	// links in place of those that they had, and signs these anew, as the role.
+	Relink string `yaml:"relink"`
 	// Sign signs a link or layout anew, as As.
 	Sign string `yaml:"sign"`
 	As   string `yaml:"as"`

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -334,6 +335,13 @@ func (c *customisation) file(f File) (err error) {
 // scripts run inside the tree, as root, with no network. They are copied to
 // /tmp because stored content is not executable.
 func (c *customisation) scripts(ctx context.Context, p Params) (err error) {
+	if len(p.Scripts) == 0 {
+		return nil
+	}
+	lists, err := sanitise.AccessLists(c.root.Name())
+	if err != nil {
+		return err
+	}
 	for i, material := range p.Scripts {
 		b, err := os.ReadFile(c.work.Material(material))
 		if err != nil {
@@ -351,9 +359,31 @@ func (c *customisation) scripts(ctx context.Context, p Params) (err error) {
 		if err := c.work.RunFollowed(ctx, "root", run, stage.Actor{Kind: stage.ByScript, Name: material}); err != nil {
 			return fmt.Errorf("script %s: %w", material, err)
 		}
+		if lists, err = c.noNewAccessLists(material, lists); err != nil {
+			return err
+		}
 		if err := os.Remove(at); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}
 	return nil
+}
+
+// noNewAccessLists refuses what a script cannot have in the image: a POSIX ACL. A squashfs
+// cannot hold one, and what the project asks for must not get lost on the way. It returns
+// the lists that the tree has now.
+func (c *customisation) noNewAccessLists(script string, before map[string]string) (map[string]string, error) {
+	now, err := sanitise.AccessLists(c.root.Name())
+	if err != nil {
+		return nil, err
+	}
+	for _, at := range slices.Sorted(maps.Keys(now)) {
+		if old, ok := before[at]; ok && old == now[at] {
+			continue
+		}
+		file, list, _ := strings.Cut(at, " system.")
+		return nil, fault.New(fault.Failed, "use owner, group and mode, or set the list when the system starts, with tmpfiles.d(5)",
+			"script %s: /%s: has a POSIX access control list (%s), which a squashfs cannot hold", script, file, list)
+	}
+	return now, nil
 }

@@ -4,8 +4,6 @@ package iso
 
 import (
 	"context"
-	"regexp"
-	"strings"
 
 	"github.com/isotrace/isotrace/internal/epoch"
 	"github.com/isotrace/isotrace/internal/stage"
@@ -39,14 +37,6 @@ func Stage(toolbox stage.Tree, in Inputs, p Params) stage.Stage {
 			return w.Run(ctx, Command(p, in.BIOSImage, w.Epoch))
 		},
 	}
-}
-
-var notVolume = regexp.MustCompile(`[^A-Z0-9_]+`)
-
-// Volume makes a volume identifier of at most 32 characters, ECMA-119 7.5.
-func Volume(name, release string) string {
-	v := strings.Trim(notVolume.ReplaceAllString(strings.ToUpper(name+"_"+release), "_"), "_")
-	return v[:min(len(v), 32)]
 }
 
 // Partition types of the GPT: basic data for the ISO itself, EFI system for
