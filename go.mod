@@ -43,6 +43,7 @@ require (
 	github.com/spf13/viper v1.21.0
 	github.com/therootcompany/xz v1.0.1
 	github.com/ulikunitz/xz v0.5.16
+	github.com/vbatts/go-mtree v0.7.0
 	go.yaml.in/yaml/v3 v3.0.5
 	golang.org/x/sync v0.23.0
 	golang.org/x/sys v0.48.0

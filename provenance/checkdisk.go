@@ -81,8 +81,7 @@ func (v *verification) checkDisk(ctx context.Context, name, format string, tree 
 
 // diskProblems says what of a disk is not as it should be.
 func (v *verification) diskProblems(ctx context.Context, f io.ReaderAt, size int64, format string, tree *roottree.Manifest) (wrong []string, err error) {
-	_, record := v.rootRecord()
-	id := v.made[record]
+	id := tree.Identity()
 	switch format {
 	case "qcow2":
 		disk, err := diskimage.OpenQCOW2(ctx, f, size)

@@ -166,9 +166,13 @@ func (w *Work) View(input string) (string, error) {
 	return dir, err
 }
 
-// TreeDigest returns the digest of a tree input's manifest.
-func (w *Work) TreeDigest(input string) artifact.Digest {
-	return w.input(input, KindTree).Tree.Manifest.Digest
+// TreeIdentity returns what the UUIDs of media and disks with a tree input follow from.
+func (w *Work) TreeIdentity(input string) (artifact.Digest, error) {
+	m, err := w.Manifest(input)
+	if err != nil {
+		return "", err
+	}
+	return m.Identity(), nil
 }
 
 // Manifest returns the manifest of a tree input.

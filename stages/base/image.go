@@ -30,7 +30,7 @@ type ImageParams struct {
 // upon layer as the OCI image specification says.
 func Image(blobs stage.Set, digest artifact.Digest) stage.Stage {
 	return stage.Stage{
-		Name: "base", Version: 3, Params: ImageParams{Digest: digest},
+		Name: "base", Version: 4, Params: ImageParams{Digest: digest},
 		Takes: "base image's blobs", Gives: "base tree",
 		Inputs:  []stage.Input{{Name: "blobs", From: blobs}},
 		Outputs: []stage.Output{{Name: "root", Kind: stage.KindTree}, {Name: Changes, Kind: stage.KindFile}},
