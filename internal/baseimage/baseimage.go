@@ -24,6 +24,7 @@ import (
 	"github.com/isotrace/isotrace/internal/config"
 	"github.com/isotrace/isotrace/internal/fault"
 	"github.com/isotrace/isotrace/internal/lockfile"
+	"github.com/isotrace/isotrace/internal/strictjson"
 )
 
 // Image is an image that was found. What its source says is checked when its
@@ -136,6 +137,13 @@ func pick(index v1.ImageIndex, platform v1.Platform, depth int) (found, error) {
 	if depth > 4 {
 		return found{}, errors.New("indexes are nested too deeply")
 	}
+	text, err := index.RawManifest()
+	if err != nil {
+		return found{}, err
+	}
+	if err := strictjson.UnmarshalOpen(text, &v1.IndexManifest{}); err != nil {
+		return found{}, fault.New(fault.Refused, "", "index: %w", err)
+	}
 	m, err := index.IndexManifest()
 	if err != nil {
 		return found{}, err
@@ -172,11 +180,11 @@ func describe(img v1.Image) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := img.Manifest()
+	m, err := checkedManifest(img)
 	if err != nil {
-		return nil, err
+		return nil, fault.New(fault.Refused, "", "image manifest: %w", err)
 	}
-	config, err := img.RawConfigFile()
+	config, err := rawConfig(img)
 	if err != nil {
 		return nil, err
 	}
@@ -196,6 +204,17 @@ func describe(img v1.Image) (*Image, error) {
 		i.parts[b.Digest] = layer.Compressed
 	}
 	return i, nil
+}
+
+func rawConfig(img v1.Image) ([]byte, error) {
+	text, err := img.RawConfigFile()
+	if err != nil {
+		return nil, err
+	}
+	if err := strictjson.Check(text); err != nil {
+		return nil, fault.New(fault.Refused, "", "image config: %w", err)
+	}
+	return text, nil
 }
 
 func blobOf(d v1.Descriptor) (lockfile.Blob, error) {
@@ -220,7 +239,7 @@ func fromArchive(file string) (*Image, error) {
 	if err != nil {
 		return nil, fault.New(fault.Usage, "a file with one image, as docker save writes it", "base image %s: %w", filepath.Base(file), err)
 	}
-	config, err := img.RawConfigFile()
+	config, err := rawConfig(img)
 	if err != nil {
 		return nil, err
 	}

@@ -1,7 +1,6 @@
 package stage
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -20,6 +19,7 @@ import (
 	"github.com/isotrace/isotrace/internal/fault"
 	"github.com/isotrace/isotrace/internal/roottree"
 	"github.com/isotrace/isotrace/internal/sandbox"
+	"github.com/isotrace/isotrace/internal/strictjson"
 )
 
 // Runner runs the stages of a graph. The process must have gone through
@@ -215,9 +215,7 @@ func (x *run) lookup(id string, key artifact.Digest, want Record) (Result, bool)
 		return Result{}, false
 	}
 	var res Result
-	dec := json.NewDecoder(bytes.NewReader(b))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&res); err != nil || res.Key != key {
+	if err := strictjson.Unmarshal(b, &res); err != nil || res.Key != key {
 		return Result{}, false
 	}
 	rec := res.Record

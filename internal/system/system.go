@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+
+	"github.com/isotrace/isotrace/internal/strictjson"
 )
 
 // Facts are what a root tree says of itself.
@@ -43,7 +45,7 @@ func Read(file string) (f Facts, err error) {
 	if err != nil {
 		return f, err
 	}
-	if err := json.Unmarshal(b, &f); err != nil {
+	if err := strictjson.Unmarshal(b, &f); err != nil {
 		return f, fmt.Errorf("what the root tree says of itself: %w", err)
 	}
 	return f, nil

@@ -19,6 +19,7 @@ import (
 	"github.com/isotrace/isotrace/internal/fault"
 	"github.com/isotrace/isotrace/internal/roottree"
 	"github.com/isotrace/isotrace/internal/stage"
+	"github.com/isotrace/isotrace/internal/strictjson"
 )
 
 // ImageParams name the image.
@@ -66,6 +67,9 @@ func extractImage(ctx context.Context, w *stage.Work, digest artifact.Digest) er
 	if err != nil {
 		return err
 	}
+	if err := strictjson.UnmarshalOpen(text, &v1.Manifest{}); err != nil {
+		return fault.New(fault.Refused, "", "image manifest %s: %w", digest.Short(), err)
+	}
 	manifest, err := v1.ParseManifest(bytes.NewReader(text))
 	if err != nil {
 		return fault.New(fault.Refused, "", "image manifest %s: %w", digest.Short(), err)
@@ -73,6 +77,9 @@ func extractImage(ctx context.Context, w *stage.Work, digest artifact.Digest) er
 	text, err = read(artifact.Digest(manifest.Config.Digest.Hex))
 	if err != nil {
 		return err
+	}
+	if err := strictjson.Check(text); err != nil {
+		return fault.New(fault.Refused, "", "image config: %w", err)
 	}
 	config, err := v1.ParseConfigFile(bytes.NewReader(text))
 	if err != nil {
