@@ -19,6 +19,7 @@ import (
 	"github.com/isotrace/isotrace/internal/config"
 	"github.com/isotrace/isotrace/internal/fault"
 	"github.com/isotrace/isotrace/internal/ociarchive"
+	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/policy"
 	"github.com/isotrace/isotrace/provenance"
 	"github.com/isotrace/isotrace/stages/fetch"
@@ -71,7 +72,7 @@ func (s *Session) Archive(ctx context.Context, of, name string, volume int64, pr
 	c := ociarchive.Contents{Epoch: time.Unix(int64(p.Lock.Epoch), 0).UTC(), Files: a.files, About: about(v)}
 	made := &Archived{Contents: len(a.files)}
 	made.Files, err = ociarchive.WriteVolumes(name, volume, func(w io.Writer) (err error) {
-		made.Digest, err = ociarchive.Write(ctx, w, c, func(d artifact.Digest) (io.ReadCloser, error) { return os.Open(a.paths[d]) })
+		made.Digest, err = ociarchive.Write(ctx, w, c, func(d artifact.Digest) (io.ReadCloser, error) { return regular.OpenFile(a.paths[d]) })
 		return err
 	})
 	return made, artifact.ExplainWrite(err)
@@ -213,7 +214,7 @@ func (a *archiver) tree(root *os.Root, dir, name string) error {
 // noSecret refuses a file that holds a private key.
 func noSecret(root *os.Root, name string, size int64) (err error) {
 	const most = 1 << 20 // bytes: no key is longer
-	f, err := root.Open(name)
+	f, err := regular.Open(root, name)
 	if err != nil {
 		return err
 	}

@@ -28,7 +28,7 @@ func TestReadersOfJSON(t *testing.T) {
 		}
 		var v any
 		if err := json.Unmarshal(out, &v); err != nil {
-			t.Fatalf("%v: %v\n%s", args, err, out)
+			return string(out), true // several values
 		}
 		return v, true
 	}

@@ -24,6 +24,7 @@ import (
 	"github.com/isotrace/isotrace/internal/ext4"
 	"github.com/isotrace/isotrace/internal/fault"
 	"github.com/isotrace/isotrace/internal/lockfile"
+	"github.com/isotrace/isotrace/internal/regular"
 )
 
 // maxDisk bounds a disk image, in bytes: the largest that Azure takes.
@@ -96,7 +97,7 @@ func fromDisk(ctx context.Context, name string, platform v1.Platform) (_ *Image,
 
 // openDisk opens a disk image. One in a .tar.gz is unpacked to a file without a name.
 func openDisk(ctx context.Context, name string) (_ *os.File, err error) {
-	f, err := os.Open(name)
+	f, err := regular.OpenFile(name)
 	if err != nil || !strings.HasSuffix(name, ".tar.gz") && !strings.HasSuffix(name, ".tgz") {
 		return f, err
 	}

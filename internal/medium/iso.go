@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/isotrace/isotrace/internal/artifact"
+	"github.com/isotrace/isotrace/internal/regular"
 )
 
 const sector = 2048 // bytes of an ISO 9660 block
@@ -31,6 +32,7 @@ type ISO struct {
 	storage backend.Storage
 	fs      *iso9660.FileSystem
 	size    int64
+	close   func() error
 	// Files are the regular files by path, without a leading slash.
 	Files map[string]Extent
 }
@@ -46,20 +48,31 @@ const (
 
 // OpenISO reads the folders of an image.
 func OpenISO(name string) (_ *ISO, err error) {
-	st, err := os.Stat(name)
-	if err != nil {
-		return nil, err
-	}
-	storage, err := file.OpenFromPath(name, true)
+	f, err := regular.OpenFile(name)
 	if err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, storage.Close())
+			err = errors.Join(err, f.Close())
 		}
 	}()
-	i := &ISO{storage: storage, size: st.Size(), Files: map[string]Extent{}}
+	i, err := ReadISO(f)
+	if err != nil {
+		return nil, err
+	}
+	i.close = f.Close
+	return i, nil
+}
+
+// ReadISO reads the folders of an image that is open, and stays so.
+func ReadISO(f *os.File) (_ *ISO, err error) {
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	storage := file.New(f, true)
+	i := &ISO{storage: storage, size: st.Size(), Files: map[string]Extent{}, close: func() error { return nil }}
 	defer recovered(&err, "read the ISO")
 	if i.fs, err = iso9660.Read(storage, st.Size(), 0, sector); err != nil {
 		return nil, fmt.Errorf("read the ISO: %w", err)
@@ -129,7 +142,7 @@ func (i *ISO) extent(name string) error {
 }
 
 // Close lets go of the image.
-func (i *ISO) Close() error { return i.storage.Close() }
+func (i *ISO) Close() error { return i.close() }
 
 // Open returns the content of a file.
 func (i *ISO) Open(name string) (*io.SectionReader, error) {

@@ -17,6 +17,7 @@ import (
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/epoch"
 	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/internal/roottree"
 	"github.com/isotrace/isotrace/internal/sandbox"
 	"github.com/isotrace/isotrace/internal/strictjson"
@@ -204,13 +205,16 @@ func (x *run) signer() string {
 	return x.Recorder.KeyID()[:8]
 }
 
+// maxResult bounds a result, in bytes; most of it is its link.
+const maxResult = 128 << 20
+
 func (x *run) resultID(key artifact.Digest) string { return string(key) + "." + x.signer() }
 
 // lookup returns the store's result of that name for key, if there is one that
 // its signed link bears out. Anything wrong with it means that the stage runs again.
 func (x *run) lookup(id string, key artifact.Digest, want Record) (Result, bool) {
 	path := x.Store.Result(id)
-	b, err := os.ReadFile(path)
+	b, err := regular.ReadFile(path, maxResult)
 	if err != nil {
 		return Result{}, false
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/background"
 	"github.com/isotrace/isotrace/internal/epoch"
+	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/internal/roottree"
 	"github.com/isotrace/isotrace/internal/sandbox"
 	"github.com/isotrace/isotrace/internal/tool"
@@ -177,7 +178,7 @@ func (w *Work) TreeIdentity(input string) (artifact.Digest, error) {
 
 // Manifest returns the manifest of a tree input.
 func (w *Work) Manifest(input string) (_ *roottree.Manifest, err error) {
-	f, err := os.Open(w.run.Store.Path(w.input(input, KindTree).Tree.Manifest.Digest))
+	f, err := regular.OpenFile(w.run.Store.Path(w.input(input, KindTree).Tree.Manifest.Digest))
 	if err != nil {
 		return nil, err
 	}

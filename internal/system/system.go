@@ -5,8 +5,8 @@ package system
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 
+	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/internal/strictjson"
 )
 
@@ -41,7 +41,7 @@ func (f Facts) Write() ([]byte, error) {
 
 // Read reads a file of facts.
 func Read(file string) (f Facts, err error) {
-	b, err := os.ReadFile(file)
+	b, err := regular.ReadFile(file, 1<<20)
 	if err != nil {
 		return f, err
 	}

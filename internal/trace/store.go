@@ -203,7 +203,7 @@ func Open(open func(name string) (File, error)) (_ *Trace, err error) {
 
 // OpenDir reads the head of the trace in a folder. No link leads out of it.
 func OpenDir(root *os.Root, dir string) (*Trace, error) {
-	return Open(func(name string) (File, error) { return root.Open(dir + "/" + name) })
+	return Open(func(name string) (File, error) { return regular.Open(root, dir+"/"+name) })
 }
 
 // check makes sure that every index leads somewhere.

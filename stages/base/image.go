@@ -10,13 +10,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/isotrace/isotrace/internal/archive/decompress"
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/internal/roottree"
 	"github.com/isotrace/isotrace/internal/stage"
 	"github.com/isotrace/isotrace/internal/strictjson"
@@ -61,7 +61,7 @@ func extractImage(ctx context.Context, w *stage.Work, digest artifact.Digest) er
 		if !ok || ref.Size > maxJSON {
 			return nil, fmt.Errorf("image: blob %s is missing or too big", d.Short())
 		}
-		return os.ReadFile(w.Content(ref))
+		return regular.ReadFile(w.Content(ref), maxJSON)
 	}
 	text, err := read(digest)
 	if err != nil {
@@ -106,7 +106,7 @@ func extractImage(ctx context.Context, w *stage.Work, digest artifact.Digest) er
 }
 
 func extractLayer(ctx context.Context, dir, file, diffID string, placed func(path string)) (err error) {
-	f, err := os.Open(file)
+	f, err := regular.OpenFile(file)
 	if err != nil {
 		return err
 	}
