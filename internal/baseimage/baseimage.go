@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 
@@ -24,6 +25,7 @@ import (
 	"github.com/isotrace/isotrace/internal/config"
 	"github.com/isotrace/isotrace/internal/fault"
 	"github.com/isotrace/isotrace/internal/lockfile"
+	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/internal/strictjson"
 )
 
@@ -103,7 +105,32 @@ func fromRegistry(ctx context.Context, reference string, platform v1.Platform, l
 	return img, nil
 }
 
+// onlyFiles makes sure that what a library will open below a path, by names that it takes
+// from there, is a file.
+func onlyFiles(path string) error {
+	path, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return err
+	}
+	return filepath.WalkDir(path, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if st, err := os.Stat(p); err != nil || st.IsDir() {
+			return err
+		}
+		f, err := regular.OpenFile(p)
+		if err != nil {
+			return err
+		}
+		return f.Close()
+	})
+}
+
 func fromLayout(dir string, platform v1.Platform) (*Image, error) {
+	if err := onlyFiles(dir); err != nil {
+		return nil, fault.New(fault.Usage, "an OCI image layout has oci-layout, index.json and blobs/", "base image %s: %w", filepath.Base(dir), err)
+	}
 	index, err := layout.ImageIndexFromPath(dir)
 	if err != nil {
 		return nil, fault.New(fault.Usage, "an OCI image layout has oci-layout, index.json and blobs/", "base image %s: %w", filepath.Base(dir), err)
@@ -235,6 +262,9 @@ func (i *Image) bytes(mediaType string, b []byte) lockfile.Blob {
 // of OCI: one is made that names the config and the uncompressed layers, so
 // that its digest follows from these alone.
 func fromArchive(file string) (*Image, error) {
+	if err := onlyFiles(file); err != nil {
+		return nil, fault.New(fault.Usage, "a file with one image, as docker save writes it", "base image %s: %w", filepath.Base(file), err)
+	}
 	img, err := tarball.ImageFromPath(file, nil)
 	if err != nil {
 		return nil, fault.New(fault.Usage, "a file with one image, as docker save writes it", "base image %s: %w", filepath.Base(file), err)
