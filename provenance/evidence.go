@@ -21,6 +21,7 @@ import (
 	"github.com/isotrace/isotrace/internal/fault"
 	"github.com/isotrace/isotrace/internal/lockfile"
 	"github.com/isotrace/isotrace/internal/regular"
+	"github.com/isotrace/isotrace/internal/secret"
 )
 
 // The layout of a build's output folder.
@@ -71,9 +72,17 @@ const (
 )
 
 // WriteSums writes SHA256SUMS over every file below dir and over the images
-// beside it, and its signature. sha256sum -c reads it inside dir.
-func WriteSums(dir string, images []artifact.Ref, s *Signer) error {
-	sums, err := listSums(context.Background(), dir, nil)
+// beside it, and its signature. sha256sum -c reads it inside dir. A file that holds a
+// private key or another credential is refused.
+func WriteSums(dir string, images []artifact.Ref, s *Signer) (err error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, root.Close()) }()
+	sums, err := listSums(context.Background(), dir, func(name string, _ artifact.Digest) error {
+		return secret.Refuse(root, filepath.FromSlash(name), "the evidence goes to others: take it out of what the config names")
+	})
 	if err != nil {
 		return err
 	}
