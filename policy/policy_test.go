@@ -3,6 +3,7 @@ package policy
 import (
 	"encoding/json"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -235,12 +236,26 @@ func TestRulesAreClosed(t *testing.T) {
 	}
 }
 
+// bomb is a document of which each list names the one before it nine times.
+func bomb() string {
+	text := "off: [&a {rule: x}, &b [" + strings.TrimSuffix(strings.Repeat("*a,", 9), ",") + "]"
+	for c := 'b'; c < 'k'; c++ {
+		text += fmt.Sprintf(", &%c [%s]", c+1, strings.TrimSuffix(strings.Repeat(fmt.Sprintf("*%c,", c), 9), ","))
+	}
+	return text + "]"
+}
+
 func TestParseRefuses(t *testing.T) {
 	for text, want := range map[string]string{
-		"also: 1":                 "line 1: field also not found",
-		"off: [{rule: size}]":     "a rule and a reason are wanted",
-		"waivers: [{rule: size}]": "are wanted",
-		"max-age: -1":             "not below 0",
+		"also: 1":                  "line 1: field also not found",
+		"off: [{rule: size}]":      "a rule and a reason are wanted",
+		"waivers: [{rule: size}]":  "are wanted",
+		"max-age: -1":              "not below 0",
+		"max-age: 1\nmax-age: 2":   `mapping key "max-age" already defined`,
+		"max-age: 1\n---\noff: []": "more than one YAML document",
+		"off: &a [{rule: *a}]":     "cannot unmarshal",
+		bomb():                     "cannot unmarshal",
+		"off: [{rule: \xff}]":      "UTF-8",
 		"waivers: [{rule: size, subject: x, reason: r, by: me, until: soon}]": "is not a day",
 	} {
 		if _, err := Parse(FileName, []byte(text)); err == nil || !strings.Contains(err.Error(), want) {

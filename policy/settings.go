@@ -135,6 +135,9 @@ func Parse(name string, text []byte) (*Document, error) {
 	if err := dec.Decode(f); err != nil && !errors.Is(err, io.EOF) {
 		return nil, fault.New(fault.Usage, hint, "%s: %w", name, err)
 	}
+	if err := dec.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		return nil, fault.New(fault.Usage, "keep one document", "%s: more than one YAML document", name)
+	}
 	f.fill()
 	if f.MaxAge < 0 || f.MaxImage < 0 {
 		return nil, fault.New(fault.Usage, hint, "%s: max-age and max-image are not below 0", name)

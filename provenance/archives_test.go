@@ -92,7 +92,7 @@ func evidenceOf(t *testing.T) *verification {
 		t.Fatal(err)
 	}
 	write(KeyringName(a.Keyring.Digest), keys)
-	if v.files, err = listSums(v.dir); err != nil {
+	if v.files, err = listSums(t.Context(), v.dir, nil); err != nil {
 		t.Fatal(err)
 	}
 	return v

@@ -17,6 +17,7 @@ import (
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/config"
 	"github.com/isotrace/isotrace/internal/lockfile"
+	"github.com/isotrace/isotrace/internal/strictjson"
 )
 
 // What the evidence holds of a base image.
@@ -64,6 +65,9 @@ func CheckImageSignature(key *PublicKey, text []byte, value string, of ...artifa
 	}
 	if !key.verifyFile(text, sig) {
 		return fmt.Errorf("is not signed by key %.8s", key.KeyID())
+	}
+	if err := strictjson.UnmarshalOpen(text, &payload.SimpleContainerImage{}); err != nil {
+		return err
 	}
 	var p payload.Cosign
 	if err := json.Unmarshal(text, &p); err != nil {
@@ -166,6 +170,9 @@ func (v *verification) manifestNames(file string) error {
 	if err != nil {
 		return err
 	}
+	if err := strictjson.UnmarshalOpen(text, &v1.Manifest{}); err != nil {
+		return err
+	}
 	m, err := v1.ParseManifest(bytes.NewReader(text))
 	if err != nil {
 		return err
@@ -185,6 +192,9 @@ func (v *verification) manifestNames(file string) error {
 func (v *verification) indexNames(file string) error {
 	text, err := v.read(file, maxBasePart)
 	if err != nil {
+		return err
+	}
+	if err := strictjson.UnmarshalOpen(text, &v1.IndexManifest{}); err != nil {
 		return err
 	}
 	m, err := v1.ParseIndexManifest(bytes.NewReader(text))
@@ -244,5 +254,5 @@ func (v *verification) baseStatement(file string) (s baseStatement, err error) {
 	if err != nil {
 		return s, err
 	}
-	return s, json.Unmarshal(text, &s)
+	return s, strictjson.UnmarshalOpen(text, &s)
 }

@@ -13,6 +13,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/moby/buildkit/frontend/dockerfile/parser"
 
+	"github.com/isotrace/isotrace/internal/strictjson"
 	"github.com/isotrace/isotrace/policy"
 )
 
@@ -33,6 +34,9 @@ func (v *verification) policyBase() (policy.Base, error) {
 	}
 	text, err := v.read(baseConfig, maxBasePart)
 	if err != nil {
+		return b, err
+	}
+	if err := strictjson.Check(text); err != nil {
 		return b, err
 	}
 	c, err := v1.ParseConfigFile(bytes.NewReader(text))
@@ -155,13 +159,13 @@ var dockerImage = regexp.MustCompile(`^pkg:docker/([^?]+)`)
 func stagesOfProvenance(predicate []byte) (policy.BuildStages, error) {
 	s := policy.BuildStages{From: []string{}}
 	var p buildkitPredicate
-	if err := json.Unmarshal(predicate, &p); err != nil {
+	if err := strictjson.UnmarshalOpen(predicate, &p); err != nil {
 		return s, err
 	}
 	for _, metadata := range []map[string]json.RawMessage{p.Metadata, p.RunDetails.Metadata} {
 		for _, name := range []string{"https://mobyproject.org/buildkit@v1#metadata", "buildkit_metadata"} {
 			var m buildkitMetadata
-			if text, ok := metadata[name]; !ok || json.Unmarshal(text, &m) != nil {
+			if text, ok := metadata[name]; !ok || strictjson.UnmarshalOpen(text, &m) != nil {
 				continue // it is not ours to judge; the images used are below
 			}
 			for _, i := range m.Source.Infos {

@@ -21,6 +21,8 @@ import (
 	"github.com/sigstore/sigstore-go/pkg/sign"
 	"github.com/sigstore/sigstore/pkg/signature"
 	"google.golang.org/protobuf/encoding/protojson"
+
+	"github.com/isotrace/isotrace/internal/strictjson"
 )
 
 // maxBundle bounds a sigstore bundle, in bytes.
@@ -122,6 +124,9 @@ func marshalBundle(b *protobundle.Bundle) ([]byte, error) {
 func parseBundle(text []byte) (*bundle.Bundle, error) {
 	if len(text) > maxBundle {
 		return nil, fmt.Errorf("longer than %d bytes", maxBundle)
+	}
+	if err := strictjson.Check(text); err != nil {
+		return nil, fmt.Errorf("is not a sigstore bundle: %w", err)
 	}
 	b := &bundle.Bundle{}
 	if err := b.UnmarshalJSON(text); err != nil {

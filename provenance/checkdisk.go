@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -59,15 +57,10 @@ func (v *verification) checkDisk(ctx context.Context, name, format string, tree 
 	if known {
 		return what, nil, nil
 	}
-	f, err := os.Open(filepath.Join(v.out, name))
-	if errors.Is(err, os.ErrNotExist) {
-		return "", []Problem{{name, "is missing"}}, nil
+	if err := v.images[name].err; err != nil {
+		return "", []Problem{problemOf(name, err)}, nil
 	}
-	if err != nil {
-		return "", nil, err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	wrong, err := v.diskProblems(ctx, f, v.images[name].size, format, tree)
+	wrong, err := v.diskProblems(ctx, v.images[name].file, v.images[name].size, format, tree)
 	if ctx.Err() != nil {
 		return "", nil, context.Cause(ctx)
 	}
@@ -83,8 +76,7 @@ func (v *verification) checkDisk(ctx context.Context, name, format string, tree 
 
 // diskProblems says what of a disk is not as it should be.
 func (v *verification) diskProblems(ctx context.Context, f io.ReaderAt, size int64, format string, tree *roottree.Manifest) (wrong []string, err error) {
-	_, record := v.rootRecord()
-	id := v.made[record]
+	id := tree.Identity()
 	switch format {
 	case "qcow2":
 		disk, err := diskimage.OpenQCOW2(ctx, f, size)

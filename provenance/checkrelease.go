@@ -5,7 +5,6 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -21,6 +20,7 @@ import (
 
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/strictjson"
 )
 
 // Identity is whom a certificate authority must have given the signing key to.
@@ -354,7 +354,7 @@ func (v *verification) policyHolds(text []byte, key *PublicKey) error {
 			Holds *bool `json:"holds"`
 		} `json:"predicate"`
 	}
-	if err := json.Unmarshal(b.GetDsseEnvelope().GetPayload(), &said); err != nil {
+	if err := strictjson.UnmarshalOpen(b.GetDsseEnvelope().GetPayload(), &said); err != nil {
 		return fmt.Errorf("is not an in-toto statement: %w", err)
 	}
 	sum512, err := v.sha512()

@@ -21,7 +21,7 @@ func (v *verification) checkSecureBoot(context.Context) (_ string, problems []Pr
 	if !v.Config.Boot.SecureBoot {
 		return "the config asks for none: GRUB was made from its modules and bears no signature", nil, nil
 	}
-	iso, err := medium.OpenISO(v.image)
+	iso, err := v.openISO()
 	if err != nil {
 		return "", []Problem{problemOf(v.ImageName(), err)}, nil
 	}

@@ -8,7 +8,6 @@ import (
 	"path"
 	"regexp"
 
-	"github.com/isotrace/isotrace/internal/medium"
 	"github.com/isotrace/isotrace/internal/verity"
 )
 
@@ -30,7 +29,7 @@ func (v *verification) checkVerity(context.Context) (_ string, problems []Proble
 	if known {
 		return what, nil, nil
 	}
-	iso, err := medium.OpenISO(v.image)
+	iso, err := v.openISO()
 	if err != nil {
 		return "", []Problem{problemOf(v.ImageName(), err)}, nil
 	}

@@ -1,7 +1,6 @@
 package provenance
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +9,7 @@ import (
 
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/strictjson"
 	"github.com/isotrace/isotrace/policy"
 )
 
@@ -66,7 +66,7 @@ func (f *Verified) Judgement() (*policy.Result, artifact.Ref, error) {
 	var said struct {
 		Predicate policy.Result `json:"predicate"`
 	}
-	if err := json.Unmarshal(b.GetDsseEnvelope().GetPayload(), &said); err != nil {
+	if err := strictjson.UnmarshalOpen(b.GetDsseEnvelope().GetPayload(), &said); err != nil {
 		return nil, ref, refused(fmt.Errorf("%s: %w", PolicyFile, err))
 	}
 	return &said.Predicate, ref, nil

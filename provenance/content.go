@@ -4,18 +4,13 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/sha512"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path"
-	"path/filepath"
 	"strings"
 
 	"github.com/isotrace/isotrace/internal/artifact"
-	"github.com/isotrace/isotrace/internal/medium"
 	"github.com/isotrace/isotrace/internal/roottree"
 )
 
@@ -30,40 +25,6 @@ func (v *verification) readDigest(name string, want artifact.Digest, limit int64
 	return text, nil
 }
 
-// hashed is what an image was found to be.
-type hashed struct {
-	digest artifact.Digest // "" where it is missing
-	size   int64
-}
-
-// hashImages reads the images once; all checks take their digests from here.
-func (v *verification) hashImages() error {
-	v.images = map[string]hashed{}
-	for name := range v.imageRecords() {
-		digest, size, err := artifact.HashFile(filepath.Join(v.out, name))
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			return err
-		}
-		v.images[name] = hashed{digest, size}
-	}
-	v.iso = v.images[v.ImageName()].digest
-	return nil
-}
-
-// SHA512 reads a file and returns its SHA-512 in lower-case hexadecimal.
-func SHA512(file string) (_ string, err error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return "", err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	sum := sha512.New()
-	if _, err := io.CopyBuffer(struct{ io.Writer }{sum}, struct{ io.Reader }{f}, make([]byte, 1<<18)); err != nil {
-		return "", err
-	}
-	return hex.EncodeToString(sum.Sum(nil)), nil
-}
-
 func (v *verification) checkImage(context.Context) (string, []Problem, error) {
 	var problems []Problem
 	var found []string
@@ -76,8 +37,8 @@ func (v *verification) checkImage(context.Context) (string, []Problem, error) {
 	records := v.imageRecords()
 	for _, name := range sortedKeys(records) {
 		have, record := v.images[name], records[name]
-		if have.digest == "" {
-			problems = append(problems, Problem{name, "is missing"})
+		if have.err != nil {
+			problems = append(problems, problemOf(name, have.err))
 			continue
 		}
 		if want := v.made[record]; have.digest != want {
@@ -120,7 +81,7 @@ func (v *verification) medium(ctx context.Context) (_ string, problems []Problem
 	if known {
 		return what, nil, nil
 	}
-	iso, err := medium.OpenISO(v.image)
+	iso, err := v.openISO()
 	if err != nil {
 		return "", []Problem{problemOf(v.ImageName(), err)}, nil
 	}
@@ -214,7 +175,7 @@ func (v *verification) checksums(context.Context) (_ string, problems []Problem,
 	if known {
 		return what, nil, nil
 	}
-	iso, err := medium.OpenISO(v.image)
+	iso, err := v.openISO()
 	if err != nil {
 		return "", []Problem{problemOf(v.ImageName(), err)}, nil
 	}
@@ -292,7 +253,7 @@ func (v *verification) checkSquashfs(ctx context.Context) (_ string, problems []
 	if err != nil {
 		return "", []Problem{problemOf(name, err)}, nil
 	}
-	iso, err := medium.OpenISO(v.image)
+	iso, err := v.openISO()
 	if err != nil {
 		return "", []Problem{problemOf(v.ImageName(), err)}, nil
 	}

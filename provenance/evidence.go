@@ -3,6 +3,9 @@ package provenance
 import (
 	"bufio"
 	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +21,7 @@ import (
 	"github.com/isotrace/isotrace/internal/fault"
 	"github.com/isotrace/isotrace/internal/lockfile"
 	"github.com/isotrace/isotrace/internal/regular"
+	"github.com/isotrace/isotrace/internal/secret"
 )
 
 // The layout of a build's output folder.
@@ -70,9 +74,17 @@ const (
 )
 
 // WriteSums writes SHA256SUMS over every file below dir and over the images
-// beside it, and its signature. sha256sum -c reads it inside dir.
-func WriteSums(dir string, images []artifact.Ref, s *Signer) error {
-	sums, err := listSums(dir)
+// beside it, and its signature. sha256sum -c reads it inside dir. A file that holds a
+// private key or another credential is refused.
+func WriteSums(dir string, images []artifact.Ref, s *Signer) (err error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, root.Close()) }()
+	sums, err := listSums(context.Background(), dir, func(name string, _ artifact.Digest) error {
+		return secret.Refuse(root, filepath.FromSlash(name), "the evidence goes to others: take it out of what the config names")
+	})
 	if err != nil {
 		return err
 	}
@@ -98,10 +110,16 @@ func sortedKeys[V any](m map[string]V) []string {
 	return keys
 }
 
-// listSums hashes every file below dir but the sums themselves.
-func listSums(dir string) (map[string]artifact.Digest, error) {
+// listSums hashes every file below dir but the sums themselves, and tells of each; note may
+// be nil.
+func listSums(ctx context.Context, dir string, note func(name string, d artifact.Digest) error) (_ map[string]artifact.Digest, err error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, root.Close()) }()
 	sums := map[string]artifact.Digest{}
-	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+	err = filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
@@ -123,8 +141,21 @@ func listSums(dir string) (map[string]artifact.Digest, error) {
 		case len(sums) > maxEvidenceFiles:
 			return fmt.Errorf("more than %d files", maxEvidenceFiles)
 		}
-		sums[rel], _, err = artifact.HashFile(p)
-		return err
+		f, size, err := openIn(root, rel)
+		if err != nil {
+			return err
+		}
+		if size > maxEvidenceFile {
+			return errors.Join(fmt.Errorf("%s: longer than %d bytes", rel, int64(maxEvidenceFile)), f.Close())
+		}
+		digest, _, err := artifact.HashReader(regular.Until(ctx, io.LimitReader(f, size)))
+		if err := errors.Join(err, f.Close()); err != nil {
+			return err
+		}
+		if sums[rel] = digest; note != nil {
+			return note(rel, digest)
+		}
+		return nil
 	})
 	return sums, err
 }
@@ -138,6 +169,7 @@ type Bundle struct {
 	Lock       *lockfile.Lock
 	configText []byte
 	lockText   []byte
+	seen       seen
 }
 
 // OpenBundle finds the evidence and the image in a build's output folder.
@@ -227,8 +259,15 @@ func (b *Bundle) read(name string, limit int64) (_ []byte, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, root.Close()) }()
-	return readIn(root, name, limit)
+	text, err := readIn(root, name, limit)
+	if err != nil {
+		return nil, err
+	}
+	return text, b.note(name, artifact.HashBytes(text))
 }
+
+// note holds a file of the evidence to what it was when it was read before.
+func (b *Bundle) note(name string, d artifact.Digest) error { return b.seen.note(path.Clean(name), d) }
 
 // readBeside reads a file beside the image, through an os.Root: no link leads out.
 func (b *Bundle) readBeside(name string, limit int64) (_ []byte, err error) {
@@ -255,18 +294,18 @@ func readIn(dir *os.Root, name string, limit int64) (_ []byte, err error) {
 
 // openIn opens a regular file.
 func openIn(dir *os.Root, name string) (_ *os.File, size int64, err error) {
-	st, err := dir.Lstat(filepath.FromSlash(name))
+	f, err := regular.OpenHere(dir, filepath.FromSlash(name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, 0, fmt.Errorf("%s: is missing: %w", name, fs.ErrNotExist)
 	}
 	if err != nil {
 		return nil, 0, err
 	}
-	if !st.Mode().IsRegular() {
-		return nil, 0, fmt.Errorf("%s: is not a regular file", name)
+	st, err := f.Stat()
+	if err != nil {
+		return nil, 0, errors.Join(err, f.Close())
 	}
-	f, err := dir.Open(filepath.FromSlash(name))
-	return f, st.Size(), err
+	return f, st.Size(), nil
 }
 
 // stream lets do read a file of the evidence from its start, through an os.Root.
@@ -281,7 +320,15 @@ func (b *Bundle) stream(name string, do func(r io.Reader, size int64) error) (er
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	return do(f, size)
+	sum := sha256.New()
+	r := io.TeeReader(io.LimitReader(f, size), sum)
+	if err := do(r, size); err != nil {
+		return err
+	}
+	if _, err := io.Copy(io.Discard, r); err != nil {
+		return err
+	}
+	return b.note(name, artifact.Digest(hex.EncodeToString(sum.Sum(nil))))
 }
 
 // maxSums bounds a file of sums, in bytes.

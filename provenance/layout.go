@@ -4,14 +4,13 @@ import (
 	"bytes"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/in-toto/in-toto-golang/in_toto"
 
 	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/strictjson"
 )
 
 // LayoutFile is the owner's layout, in a project and in the evidence.
@@ -131,9 +130,10 @@ func (s *Signer) metablock(signed any) ([]byte, error) {
 // anew, so that nothing which in-toto's own types leave out goes unsigned.
 func signable(metablock []byte) ([]byte, error) {
 	var raw struct {
-		Signed json.RawMessage `json:"signed"`
+		Signed     json.RawMessage `json:"signed"`
+		Signatures json.RawMessage `json:"signatures"`
 	}
-	if err := json.Unmarshal(metablock, &raw); err != nil {
+	if err := strictjson.Unmarshal(metablock, &raw); err != nil {
 		return nil, err
 	}
 	var signed any
@@ -146,17 +146,15 @@ func signable(metablock []byte) ([]byte, error) {
 	return mb.GetSignableRepresentation()
 }
 
-// decodeStrictly reads one JSON value with no unknown field and nothing after it.
-func decodeStrictly(text []byte, to any) error {
-	dec := json.NewDecoder(bytes.NewReader(text))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(to); err != nil {
-		return err
+// agrees makes sure that signed, a typed reading of a Metablock, says all that its signature
+// is over: body.
+func agrees(signed any, body []byte) error {
+	mb := in_toto.Metablock{Signed: signed}
+	again, err := mb.GetSignableRepresentation()
+	if err == nil && !bytes.Equal(again, body) {
+		err = fmt.Errorf("says more than in-toto reads, from byte %d of what is signed on", firstDifference(again, body))
 	}
-	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("something follows it")
-	}
-	return nil
+	return err
 }
 
 // Layout is an owner's layout that was found to be sound in itself.
@@ -187,7 +185,7 @@ func OpenLayout(text []byte, owner *PublicKey) (*Layout, error) {
 		Signed     in_toto.Layout      `json:"signed"`
 		Signatures []in_toto.Signature `json:"signatures"`
 	}
-	if err := decodeStrictly(text, &f); err != nil {
+	if err := strictjson.Unmarshal(text, &f); err != nil {
 		return nil, fmt.Errorf("layout: %w", err)
 	}
 	l := &Layout{Layout: f.Signed, Owner: owner, keys: map[string]*PublicKey{}}

@@ -14,6 +14,7 @@ import (
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/epoch"
 	"github.com/isotrace/isotrace/internal/stage"
+	"github.com/isotrace/isotrace/internal/strictjson"
 	"github.com/isotrace/isotrace/internal/tool"
 )
 
@@ -112,7 +113,7 @@ func OpenLink(link []byte, key *PublicKey) (stage.Record, error) {
 		return rec, fmt.Errorf("link: longer than %d bytes", maxLink)
 	}
 	var f linkFile
-	if err := decodeStrictly(link, &f); err != nil {
+	if err := strictjson.Unmarshal(link, &f); err != nil {
 		return rec, fmt.Errorf("link: %w", err)
 	}
 	text, err := signable(link)
@@ -122,7 +123,34 @@ func OpenLink(link []byte, key *PublicKey) (stage.Record, error) {
 	if !signedBy(key, f.Signatures, text) {
 		return rec, fmt.Errorf("link %s: is not signed by key %.8s", f.Signed.Name, key.KeyID())
 	}
-	return recordOf(f)
+	rec, err = recordOf(f)
+	if err != nil {
+		return rec, err
+	}
+	if err := agrees(f.inToto(), text); err != nil {
+		return rec, fmt.Errorf("link %s: %w", rec.Name, err)
+	}
+	return rec, nil
+}
+
+// inToto is the link as in-toto's own type has it.
+func (f linkFile) inToto() in_toto.Link {
+	objects := func(m map[string]map[string]string) map[string]in_toto.HashObj {
+		out := make(map[string]in_toto.HashObj, len(m))
+		for name, h := range m {
+			out[name] = h
+		}
+		return out
+	}
+	environment := map[string]any{}
+	for k, v := range f.Signed.Environment {
+		environment[k] = v
+	}
+	return in_toto.Link{
+		Type: f.Signed.Type, Name: f.Signed.Name, Materials: objects(f.Signed.Materials), Products: objects(f.Signed.Products),
+		ByProducts: map[string]any{"commands": commandsOf(stage.Record{Commands: f.Signed.ByProducts.Commands})},
+		Command:    f.Signed.Command, Environment: environment,
+	}
 }
 
 func signedBy(key *PublicKey, signatures []in_toto.Signature, text []byte) bool {
@@ -141,8 +169,8 @@ func recordOf(f linkFile) (stage.Record, error) {
 	if l.Type != "link" || !slices.Equal(l.Command, stageCommand(l.Name)) {
 		return rec, fmt.Errorf("link %s: is not one of a stage of isotrace", l.Name)
 	}
-	if !json.Valid(rec.Params) {
-		return rec, fmt.Errorf("link %s: its parameters are not JSON", l.Name)
+	if err := strictjson.Check(rec.Params); err != nil {
+		return rec, fmt.Errorf("link %s: its parameters: %w", l.Name, err)
 	}
 	seconds, err := strconv.ParseInt(l.Environment[envEpoch], 10, 64)
 	if err != nil {

@@ -25,7 +25,7 @@ import (
 // PolicyInput is what a policy is told of the build in dir. It takes the evidence's word,
 // as far as the links' signatures hold: Verify proves the rest.
 func PolicyInput(ctx context.Context, dir string, o VerifyOptions, settings policy.Settings) (policy.Input, error) {
-	v, err := newVerification(dir, o)
+	v, err := newVerification(ctx, dir, o)
 	if err != nil {
 		return policy.Input{}, err
 	}
@@ -64,7 +64,7 @@ func (v *verification) policyInput(ctx context.Context, settings policy.Settings
 	if in.Base, err = v.policyBase(); err != nil {
 		return in, refused(err)
 	}
-	iso, err := medium.OpenISO(v.image)
+	iso, err := v.openISO()
 	if err != nil {
 		return in, refused(err)
 	}

@@ -19,7 +19,7 @@ import (
 // OpenRecords returns what the builder of the evidence in dir recorded, by stage, from
 // links that hold. The key is o's, or the evidence's own.
 func OpenRecords(ctx context.Context, dir string, o VerifyOptions) (map[string]stage.Record, error) {
-	v, err := newVerification(dir, o)
+	v, err := newVerification(ctx, dir, o)
 	if err != nil {
 		return nil, err
 	}

@@ -3,7 +3,6 @@ package provenance
 import (
 	"context"
 	"errors"
-	"io"
 	"io/fs"
 	"os"
 	"path"
@@ -68,10 +67,11 @@ func Release(ctx context.Context, dir string, o ReleaseOptions) (_ *Released, er
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
 	o.Verify.Unreleased = true
-	v, err := newVerification(dir, o.Verify)
+	v, err := newVerification(ctx, dir, o.Verify)
 	if err != nil {
 		return nil, err
 	}
+	defer func() { err = errors.Join(err, v.close()) }()
 	checks, err := v.run(ctx)
 	if err != nil {
 		return nil, err
@@ -99,6 +99,9 @@ func Release(ctx context.Context, dir string, o ReleaseOptions) (_ *Released, er
 		return nil, err
 	}
 	r := &Released{Image: v.image, Digest: v.iso, KeyID: s.signer.public.KeyID(), Files: sortedKeys(files), Checks: checks}
+	if err := v.unchanged(ctx); err != nil {
+		return nil, err
+	}
 	return r, publishRelease(dir, files)
 }
 
@@ -138,13 +141,8 @@ func (v *verification) releaseFiles(s *Sealer, o ReleaseOptions, result any) (ma
 	}
 	// The digest is the one that was verified: a key that hashes the file itself finds
 	// out where it has changed since.
-	iso := Content{v.iso, func() (io.ReadCloser, error) { return os.Open(v.image) }}
-	if err := s.seal(files, v.ImageName(), iso); err != nil {
-		return nil, err
-	}
-	for _, name := range v.disks() {
-		disk := Content{v.images[name].digest, func() (io.ReadCloser, error) { return os.Open(filepath.Join(v.out, name)) }}
-		if err := s.seal(files, name, disk); err != nil {
+	for _, name := range append([]string{v.ImageName()}, v.disks()...) {
+		if err := s.seal(files, name, v.images[name].content()); err != nil {
 			return nil, err
 		}
 	}

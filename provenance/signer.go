@@ -16,7 +16,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/secure-systems-lab/go-securesystemslib/encrypted"
 	"github.com/sigstore/cosign/v2/pkg/cosign"
@@ -25,6 +24,7 @@ import (
 
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/regular"
 )
 
 // Signer is a private key at hand, or one that a token or a service uses for us.
@@ -44,7 +44,7 @@ type Content struct {
 // FileContent is a file as content.
 func FileContent(file string) (Content, error) {
 	d, _, err := artifact.HashFile(file)
-	return Content{d, func() (io.ReadCloser, error) { return os.Open(file) }}, err
+	return Content{d, func() (io.ReadCloser, error) { return regular.OpenFile(file) }}, err
 }
 
 // BytesContent is bytes as content.

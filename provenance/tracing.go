@@ -96,9 +96,12 @@ func (t *Tracing) open(name string) (*os.File, error) {
 	if !ok {
 		return nil, refused(fmt.Errorf("%s: is not in %s", name, Sums))
 	}
-	f, err := t.root.Open(name)
+	f, size, err := openIn(t.root, name)
 	if err != nil {
-		return nil, err
+		return nil, refused(err)
+	}
+	if size > maxEvidenceFile {
+		return nil, refused(errors.Join(fmt.Errorf("%s: longer than %d bytes", name, int64(maxEvidenceFile)), f.Close()))
 	}
 	have, _, err := artifact.HashReader(f)
 	if err == nil && have != want {

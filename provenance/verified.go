@@ -40,7 +40,7 @@ func OpenVerified(ctx context.Context, dir string, o VerifyOptions) (*Verified, 
 
 // TryVerified makes all checks of Verify; the folder is nil where one does not hold.
 func TryVerified(ctx context.Context, dir string, o VerifyOptions) (*Verified, Result, error) {
-	v, err := newVerification(dir, o)
+	v, err := newVerification(ctx, dir, o)
 	if err != nil {
 		return nil, Result{}, err
 	}

@@ -206,15 +206,16 @@ func (r Result) Failed() []Check {
 // up. It needs no network and no other tool. What does not hold is in the
 // result; an error is what kept the checks from being made.
 func Verify(ctx context.Context, dir string, o VerifyOptions) (Result, error) {
-	v, err := newVerification(dir, o)
+	v, err := newVerification(ctx, dir, o)
 	if err != nil {
 		return Result{}, err
 	}
-	return v.run(ctx)
+	r, err := v.run(ctx)
+	return r, errors.Join(err, v.close())
 }
 
 // newVerification opens what all checks need.
-func newVerification(dir string, o VerifyOptions) (*verification, error) {
+func newVerification(ctx context.Context, dir string, o VerifyOptions) (*verification, error) {
 	b, err := OpenBundle(dir)
 	if err != nil {
 		return nil, err
@@ -241,9 +242,9 @@ func newVerification(dir string, o VerifyOptions) (*verification, error) {
 				return sum, nil
 			}
 		}
-		return SHA512(v.image)
+		return v.images[v.ImageName()].sha512(ctx)
 	})
-	return v, v.hashImages()
+	return v, v.hashImages(ctx)
 }
 
 func (v *verification) run(ctx context.Context) (r Result, err error) {
@@ -255,6 +256,7 @@ func (v *verification) run(ctx context.Context) (r Result, err error) {
 		}
 	}
 	r.Checks, err = v.checkAll(ctx)
+	err = errors.Join(err, v.unchanged(ctx))
 	r.Held = v.held
 	for _, name := range sortedKeys(v.done) {
 		for _, d := range v.done[name] {
@@ -355,7 +357,7 @@ func Rules() (names, about []string) {
 	return names, about
 }
 
-func (v *verification) evidence(context.Context) (string, []Problem, error) {
+func (v *verification) evidence(ctx context.Context) (string, []Problem, error) {
 	text, err := v.read(Sums, maxSums)
 	if err != nil {
 		return "", []Problem{problemOf(Sums, err)}, nil
@@ -372,7 +374,7 @@ func (v *verification) evidence(context.Context) (string, []Problem, error) {
 	if err != nil {
 		return "", append(problems, problemOf(Sums, err)), nil
 	}
-	have, err := listSums(v.dir)
+	have, err := listSums(ctx, v.dir, v.note)
 	if err != nil {
 		return "", append(problems, problemOf(EvidenceDir, err)), nil
 	}

@@ -2,7 +2,6 @@ package sbom
 
 import (
 	"bufio"
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,6 +10,8 @@ import (
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/isotrace/isotrace/internal/strictjson"
 )
 
 // LicencesFile is the name of the licence facts beside the bills of materials.
@@ -120,13 +121,5 @@ func (l lineReader) next(v any) error {
 		}
 		return io.EOF
 	}
-	dec := json.NewDecoder(bytes.NewReader(l.Bytes()))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(v); err != nil {
-		return err
-	}
-	if dec.InputOffset() < int64(len(l.Bytes())) {
-		return errors.New("a line holds more than one object")
-	}
-	return nil
+	return strictjson.Unmarshal(l.Bytes(), v)
 }

@@ -67,7 +67,7 @@ func TestReadLicencesRefuses(t *testing.T) {
 		{"another format", packed(`{"format":2,"copyrights":0,"texts":0}`), "format 2"},
 		{"fewer lines", packed(`{"format":1,"copyrights":2,"texts":0}`, good), "EOF"},
 		{"more lines", packed(`{"format":1,"copyrights":0,"texts":1}`, text, text), "more lines"},
-		{"two in a line", packed(`{"format":1,"copyrights":0,"texts":1}`, text+text), "more than one"},
+		{"two in a line", packed(`{"format":1,"copyrights":0,"texts":1}`, text+text), "something follows"},
 		{"an unknown key", packed(`{"format":1,"copyrights":0,"texts":1}`, `{"sha256":"","text":"","x":1}`), `unknown field "x"`},
 		{"no digest", packed(`{"format":1,"copyrights":0,"texts":1}`, `{"sha256":"zz","text":""}`), "sha256"},
 		{"no expression", packed(`{"format":1,"copyrights":1,"texts":0}`, strings.Replace(good, "MIT", "MIT AND", 1)), "too early"},

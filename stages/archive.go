@@ -1,7 +1,6 @@
 package stages
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +18,8 @@ import (
 	"github.com/isotrace/isotrace/internal/config"
 	"github.com/isotrace/isotrace/internal/fault"
 	"github.com/isotrace/isotrace/internal/ociarchive"
+	"github.com/isotrace/isotrace/internal/regular"
+	"github.com/isotrace/isotrace/internal/secret"
 	"github.com/isotrace/isotrace/policy"
 	"github.com/isotrace/isotrace/provenance"
 	"github.com/isotrace/isotrace/stages/fetch"
@@ -64,14 +65,18 @@ func (s *Session) Archive(ctx context.Context, of, name string, volume int64, pr
 	if err := s.bringAll(ctx); err != nil {
 		return nil, err
 	}
+	var images []string
+	for _, i := range v.Images {
+		images = append(images, i.Path)
+	}
 	a := &archiver{paths: map[artifact.Digest]string{}, seen: map[string]bool{}}
-	if err := errors.Join(a.project(p), a.output(of), a.locked(s), a.add(archivedProgram, program, true)); err != nil {
+	if err := errors.Join(a.project(p), a.output(of, images), a.locked(s), a.add(archivedProgram, program, true)); err != nil {
 		return nil, err
 	}
 	c := ociarchive.Contents{Epoch: time.Unix(int64(p.Lock.Epoch), 0).UTC(), Files: a.files, About: about(v)}
 	made := &Archived{Contents: len(a.files)}
 	made.Files, err = ociarchive.WriteVolumes(name, volume, func(w io.Writer) (err error) {
-		made.Digest, err = ociarchive.Write(ctx, w, c, func(d artifact.Digest) (io.ReadCloser, error) { return os.Open(a.paths[d]) })
+		made.Digest, err = ociarchive.Write(ctx, w, c, func(d artifact.Digest) (io.ReadCloser, error) { return regular.OpenFile(a.paths[d]) })
 		return err
 	})
 	return made, artifact.ExplainWrite(err)
@@ -203,36 +208,32 @@ func (a *archiver) tree(root *os.Root, dir, name string) error {
 		if err != nil {
 			return err
 		}
-		if err := noSecret(root, at, st.Size()); err != nil {
+		if err := secret.Refuse(root, at, "an archive goes to others: keep it outside of what the config names, or take it out of the file"); err != nil {
 			return err
 		}
 		return a.add(title, filepath.Join(dir, filepath.FromSlash(at)), st.Mode()&0o100 != 0)
 	})
 }
 
-// noSecret refuses a file that holds a private key.
-func noSecret(root *os.Root, name string, size int64) (err error) {
-	const most = 1 << 20 // bytes: no key is longer
-	f, err := root.Open(name)
+// output adds the images, the evidence and the release of an output folder.
+func (a *archiver) output(dir string, images []string) (err error) {
+	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	text, err := io.ReadAll(io.LimitReader(f, min(size, most)))
-	if bytes.Contains(text, []byte("PRIVATE KEY-----")) {
-		return fault.New(fault.Refused, "an archive goes to others: keep keys elsewhere", "%s: holds a private key", name)
-	}
-	return err
-}
-
-// output adds the images, the evidence and the release of an output folder.
-func (a *archiver) output(dir string) error {
+	defer func() { err = errors.Join(err, root.Close()) }()
+	const hint = "an archive goes to others: take the file out of the output folder"
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
 		if e.Type().IsRegular() && !strings.HasPrefix(e.Name(), ".") {
+			if !slices.Contains(images, e.Name()) { // they are what the project makes
+				if err := secret.Refuse(root, e.Name(), hint); err != nil {
+					return err
+				}
+			}
 			if err := a.add(path.Join(archivedOut, e.Name()), filepath.Join(dir, e.Name()), false); err != nil {
 				return err
 			}
@@ -244,6 +245,9 @@ func (a *archiver) output(dir string) error {
 				}
 				rel, err := filepath.Rel(dir, at)
 				if err != nil {
+					return err
+				}
+				if err := secret.Refuse(root, rel, hint); err != nil {
 					return err
 				}
 				return a.add(path.Join(archivedOut, filepath.ToSlash(rel)), at, false)

@@ -17,6 +17,7 @@ import (
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/config"
 	"github.com/isotrace/isotrace/internal/lockfile"
+	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/provenance"
 	"github.com/isotrace/isotrace/stages/fetch"
 	"github.com/isotrace/isotrace/stages/sbom"
@@ -120,7 +121,7 @@ func productsOf(c *config.Config) []product {
 
 // copyFile copies within the kernel, sharing blocks where the file system can.
 func copyFile(from, to string) (err error) {
-	in, err := os.Open(from)
+	in, err := regular.OpenFile(from)
 	if err != nil {
 		return err
 	}

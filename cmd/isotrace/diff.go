@@ -15,6 +15,7 @@ import (
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/fault"
 	"github.com/isotrace/isotrace/internal/lockfile"
+	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/provenance"
 	"github.com/isotrace/isotrace/provenance/diff"
 )
@@ -148,14 +149,11 @@ func (a *app) debs(archive string) diff.OpenDeb {
 }
 
 func openRegular(file string) (*os.File, int64, error) {
-	f, err := os.Open(file)
+	f, err := regular.OpenFile(file)
 	if err != nil {
 		return nil, 0, err
 	}
 	st, err := f.Stat()
-	if err == nil && !st.Mode().IsRegular() {
-		err = fault.New(fault.Failed, "", "%s: is not a regular file", file)
-	}
 	if err != nil {
 		return nil, 0, errors.Join(err, f.Close())
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/config"
 	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/regular"
 )
 
 func (a *app) initCommand() *cobra.Command {
@@ -86,7 +87,7 @@ func exportArchiveKeys(to string) (bool, error) {
 		}
 		var all strings.Builder
 		for _, f := range files {
-			b, err := os.ReadFile(f)
+			b, err := regular.ReadFile(f, 16<<20)
 			if err != nil {
 				return false, err
 			}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/provenance"
 	"github.com/isotrace/isotrace/provenance/keyref"
 )
@@ -150,7 +151,7 @@ func publicOf(ctx context.Context, ref string) (*provenance.PublicKey, error) {
 }
 
 func loadPublic(file string) (*provenance.PublicKey, error) {
-	text, err := os.ReadFile(file)
+	text, err := regular.ReadNamed(file, 1<<16)
 	if err != nil {
 		return nil, fault.New(fault.Usage, "name a PEM file such as keys/builder.pub", "%w", err)
 	}

@@ -30,6 +30,10 @@ func main() {
 func run(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
+	context.AfterFunc(ctx, func() {
+		stop()                        // a second signal ends the process at once
+		signal.Ignore(syscall.SIGHUP) // but for this: of a terminal that goes, several come
+	})
 	a := &app{}
 	root := a.command()
 	root.SetArgs(args)

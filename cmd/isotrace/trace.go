@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 
@@ -12,6 +11,7 @@ import (
 
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/internal/trace"
 	"github.com/isotrace/isotrace/provenance"
 )
@@ -69,7 +69,7 @@ Without a PATH or another question it prints the shares of the origins.`,
 func (a *app) trace(dir string, paths []string, f traceFlags) (err error) {
 	var key *provenance.PublicKey
 	if f.key != "" {
-		text, err := os.ReadFile(f.key)
+		text, err := regular.ReadNamed(f.key, 1<<16)
 		if err != nil {
 			return err
 		}

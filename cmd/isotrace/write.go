@@ -18,6 +18,7 @@ import (
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/blockdev"
 	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/internal/stage"
 	"github.com/isotrace/isotrace/provenance"
 )
@@ -85,7 +86,7 @@ func (a *app) write(ctx context.Context, dir, device string, f writeFlags) (err 
 	if err != nil {
 		return err
 	}
-	in, err := os.Open(image.path)
+	in, err := regular.OpenFile(image.path)
 	if err != nil {
 		return err
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/internal/sandbox"
 )
 
@@ -164,7 +165,7 @@ func concatenate(to string, from []string) error {
 }
 
 func appendFile(w io.Writer, path string) (err error) {
-	f, err := os.Open(path)
+	f, err := regular.OpenFile(path)
 	if err != nil {
 		return err
 	}

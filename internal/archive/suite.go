@@ -9,7 +9,6 @@ import (
 	"hash"
 	"io"
 	"net/url"
-	"os"
 	"path"
 	"slices"
 	"strings"
@@ -18,6 +17,7 @@ import (
 	"github.com/isotrace/isotrace/internal/archive/decompress"
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/regular"
 )
 
 // Content is a Sink whose content can be read back.
@@ -327,7 +327,7 @@ func (i Index) Packages(content Content) (_ []Package, err error) {
 // Open verifies the index in the sink and returns its decompressed text. At its
 // end the text is checked against the Release file, too.
 func (i Index) Open(content Content) (_ io.ReadCloser, err error) {
-	f, err := os.Open(content.Path(i.Ref.Digest))
+	f, err := regular.OpenFile(content.Path(i.Ref.Digest))
 	if err != nil {
 		return nil, fmt.Errorf("open index %s: %w", i.Ref.Path, err)
 	}

@@ -8,7 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
+
+	"github.com/isotrace/isotrace/internal/regular"
 )
 
 // Digest is a SHA-256 in 64 lower-case hexadecimal digits.
@@ -73,15 +74,10 @@ func HashReader(r io.Reader) (Digest, int64, error) {
 
 // HashFile reads the regular file at path.
 func HashFile(path string) (_ Digest, _ int64, err error) {
-	f, err := os.Open(path)
+	f, err := regular.OpenFile(path)
 	if err != nil {
 		return "", 0, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	if st, err := f.Stat(); err != nil {
-		return "", 0, err
-	} else if !st.Mode().IsRegular() {
-		return "", 0, fmt.Errorf("%s: not a regular file", path)
-	}
 	return HashReader(f)
 }

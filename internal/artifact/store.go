@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/regular"
 )
 
 // Store keeps content by its digest, and the results of stages, in a folder:
@@ -136,7 +137,7 @@ func (s *Store) Partial(d Digest) string { return filepath.Join(s.root, "partial
 // into the store. A want that is not empty must be its digest; where it is not,
 // the file stays where it is.
 func (s *Store) Adopt(path string, want Digest) (_ Ref, err error) {
-	f, err := os.Open(path)
+	f, err := regular.OpenFile(path)
 	if err != nil {
 		return Ref{}, err
 	}

@@ -24,6 +24,8 @@ import (
 	"github.com/isotrace/isotrace/internal/config"
 	"github.com/isotrace/isotrace/internal/fault"
 	"github.com/isotrace/isotrace/internal/lockfile"
+	"github.com/isotrace/isotrace/internal/regular"
+	"github.com/isotrace/isotrace/internal/strictjson"
 )
 
 // Image is an image that was found. What its source says is checked when its
@@ -102,7 +104,32 @@ func fromRegistry(ctx context.Context, reference string, platform v1.Platform, l
 	return img, nil
 }
 
+// onlyFiles makes sure that what a library will open below a path, by names that it takes
+// from there, is a file.
+func onlyFiles(path string) error {
+	path, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return err
+	}
+	return filepath.WalkDir(path, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if st, err := os.Stat(p); err != nil || st.IsDir() {
+			return err
+		}
+		f, err := regular.OpenFile(p)
+		if err != nil {
+			return err
+		}
+		return f.Close()
+	})
+}
+
 func fromLayout(dir string, platform v1.Platform) (*Image, error) {
+	if err := onlyFiles(dir); err != nil {
+		return nil, fault.New(fault.Usage, "an OCI image layout has oci-layout, index.json and blobs/", "base image %s: %w", filepath.Base(dir), err)
+	}
 	index, err := layout.ImageIndexFromPath(dir)
 	if err != nil {
 		return nil, fault.New(fault.Usage, "an OCI image layout has oci-layout, index.json and blobs/", "base image %s: %w", filepath.Base(dir), err)
@@ -128,11 +155,11 @@ func describe(img v1.Image, platform v1.Platform) (*Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := img.Manifest()
+	m, err := checkedManifest(img)
 	if err != nil {
-		return nil, err
+		return nil, fault.New(fault.Refused, "", "image manifest: %w", err)
 	}
-	config, err := img.RawConfigFile()
+	config, err := rawConfig(img)
 	if err != nil {
 		return nil, err
 	}
@@ -170,6 +197,17 @@ func layerOf(layer v1.Layer, d v1.Descriptor) func() (io.ReadCloser, error) {
 		}
 		return nil, fault.New(fault.Usage, "copy the image again, whole", "base image: layer %s is not in it", d.Digest)
 	}
+}
+
+func rawConfig(img v1.Image) ([]byte, error) {
+	text, err := img.RawConfigFile()
+	if err != nil {
+		return nil, err
+	}
+	if err := strictjson.Check(text); err != nil {
+		return nil, fault.New(fault.Refused, "", "image config: %w", err)
+	}
+	return text, nil
 }
 
 func blobOf(d v1.Descriptor) (lockfile.Blob, error) {

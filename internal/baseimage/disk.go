@@ -26,6 +26,7 @@ import (
 	"github.com/isotrace/isotrace/internal/ext4"
 	"github.com/isotrace/isotrace/internal/fault"
 	"github.com/isotrace/isotrace/internal/lockfile"
+	"github.com/isotrace/isotrace/internal/regular"
 )
 
 // maxDisk bounds a disk image, in bytes: the largest that Azure takes.
@@ -99,7 +100,7 @@ func fromDisk(ctx context.Context, name string, platform v1.Platform) (_ *Image,
 // openDisk opens a disk image. What is compressed or in a tar archive, or both, is
 // unpacked to a file without a name.
 func openDisk(ctx context.Context, name string) (_ *os.File, err error) {
-	f, err := os.Open(name)
+	f, err := regular.OpenFile(name)
 	if err != nil {
 		return nil, err
 	}

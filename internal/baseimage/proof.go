@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"github.com/isotrace/isotrace/internal/lockfile"
+	"github.com/isotrace/isotrace/internal/strictjson"
 )
 
 // Signature is one that cosign made.
@@ -79,9 +80,21 @@ func (i *Image) addProof(index v1.ImageIndex, nested bool) error {
 	return nil
 }
 
+// checkedManifest is a manifest that every reader takes for the same.
+func checkedManifest(img v1.Image) (*v1.Manifest, error) {
+	text, err := img.RawManifest()
+	if err != nil {
+		return nil, err
+	}
+	if err := strictjson.UnmarshalOpen(text, &v1.Manifest{}); err != nil {
+		return nil, err
+	}
+	return img.Manifest()
+}
+
 // addStatements takes what an attestation manifest holds of SLSA provenance.
 func (i *Image) addStatements(img v1.Image) error {
-	m, err := img.Manifest()
+	m, err := checkedManifest(img)
 	if err != nil {
 		return err
 	}
@@ -128,7 +141,7 @@ func (i *Image) addLayoutSignatures(index v1.ImageIndex) error {
 }
 
 func (i *Image) addSignatures(img v1.Image) error {
-	m, err := img.Manifest()
+	m, err := checkedManifest(img)
 	if err != nil {
 		return err
 	}

@@ -9,12 +9,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 
 	"github.com/isotrace/isotrace/internal/archive/deb"
 	"github.com/isotrace/isotrace/internal/artifact"
+	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/internal/roottree"
 )
 
@@ -22,7 +22,7 @@ import (
 // link target, extended attributes, size and SHA-256 of each. Of a path that
 // stands in it twice the last counts, as for dpkg.
 func Read(file string, size int64) (_ *roottree.Manifest, err error) {
-	f, err := os.Open(file)
+	f, err := regular.OpenFile(file)
 	if err != nil {
 		return nil, err
 	}

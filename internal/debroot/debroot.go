@@ -18,6 +18,7 @@ import (
 	"github.com/isotrace/isotrace/internal/archive/deb"
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/background"
+	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/internal/roottree"
 )
 
@@ -148,7 +149,7 @@ func decompress(p Package, spool string) (s spooled, err error) {
 	if !filepath.IsLocal(p.Path) {
 		return s, fmt.Errorf("its path leads out of its set")
 	}
-	f, err := os.Open(p.Content)
+	f, err := regular.OpenFile(p.Content)
 	if err != nil {
 		return s, err
 	}
@@ -171,7 +172,7 @@ func decompress(p Package, spool string) (s spooled, err error) {
 }
 
 func extract(ctx context.Context, dir string, s spooled, keep bool) (err error) {
-	f, err := os.Open(s.file)
+	f, err := regular.OpenFile(s.file)
 	if err != nil {
 		return err
 	}

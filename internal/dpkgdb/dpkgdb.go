@@ -11,6 +11,8 @@ import (
 	"os"
 	"slices"
 	"strings"
+
+	"github.com/isotrace/isotrace/internal/regular"
 )
 
 // DB is the database of one tree.
@@ -134,7 +136,7 @@ func (r *reader) open(name string, limit int64) (*os.File, error) {
 	if st.Size() > limit {
 		return nil, fmt.Errorf("%s: longer than %d bytes", name, limit)
 	}
-	return r.root.Open(name)
+	return regular.Open(r.root, name)
 }
 
 // lines calls each with every line of a file of the tree, and tells whether

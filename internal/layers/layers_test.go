@@ -19,11 +19,11 @@ const module = "github.com/isotrace/isotrace/"
 // not listed may import anything below internal/ but no stage.
 var own = map[string][]string{
 	"internal/fault":    {},
-	"internal/artifact": {"internal/fault"},
+	"internal/artifact": {"internal/fault", "internal/regular"},
 	"internal/epoch":    {},
 	"internal/tool":     {},
 	"internal/sandbox":  {"internal/fault"},
-	"internal/stage":    {"internal/artifact", "internal/background", "internal/epoch", "internal/fault", "internal/roottree", "internal/sandbox", "internal/tool"},
+	"internal/stage":    {"internal/artifact", "internal/background", "internal/epoch", "internal/fault", "internal/regular", "internal/roottree", "internal/sandbox", "internal/strictjson", "internal/tool"},
 	"internal/roottree": {"internal/artifact"},
 }
 

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/isotrace/isotrace/internal/artifact"
+	"github.com/isotrace/isotrace/internal/regular"
 )
 
 const sector = 2048 // bytes of an ISO 9660 block
@@ -42,20 +43,16 @@ const firstDescriptor = 16
 // OpenISO reads the folders of an image, which have to be as xorriso writes them, with
 // Rock Ridge. What else there is in the image Account looks at.
 func OpenISO(name string) (_ *ISO, err error) {
-	f, err := os.Open(name)
+	f, err := regular.OpenFile(name)
 	if err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(fmt.Errorf("read the ISO: %w", err), f.Close())
+			err = errors.Join(err, f.Close())
 		}
 	}()
-	st, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	i, err := readISO(f, st.Size())
+	i, err := ReadISO(f)
 	if err != nil {
 		return nil, err
 	}
@@ -63,8 +60,21 @@ func OpenISO(name string) (_ *ISO, err error) {
 	return i, nil
 }
 
+// ReadISO reads the folders of an image that is open, and stays so.
+func ReadISO(f *os.File) (*ISO, error) {
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	i, err := readISO(f, st.Size())
+	if err != nil {
+		return nil, fmt.Errorf("read the ISO: %w", err)
+	}
+	return i, nil
+}
+
 func readISO(image io.ReaderAt, size int64) (*ISO, error) {
-	i := &ISO{image: image, size: size, Files: map[string]Extent{}}
+	i := &ISO{image: image, size: size, Files: map[string]Extent{}, close: func() error { return nil }}
 	d, err := descriptor(image, firstDescriptor)
 	if err != nil {
 		return nil, err

@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"github.com/isotrace/isotrace/internal/artifact"
+	"github.com/isotrace/isotrace/internal/strictjson"
 )
 
 // Bounds of an archive.
@@ -147,7 +148,7 @@ func planOf(manifest []byte) (*plan, error) {
 		return nil, fmt.Errorf("the manifest is longer than %d bytes", maxManifest)
 	}
 	var m v1.Manifest
-	if err := json.Unmarshal(manifest, &m); err != nil {
+	if err := strictjson.UnmarshalOpen(manifest, &m); err != nil {
 		return nil, fmt.Errorf("manifest: %w", err)
 	}
 	c := Contents{About: m.Annotations, Digest: artifact.HashBytes(manifest)}

@@ -4,7 +4,6 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +11,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/isotrace/isotrace/internal/artifact"
+	"github.com/isotrace/isotrace/internal/strictjson"
 )
 
 // Archive is an archive that is open for reading.
@@ -39,7 +39,7 @@ func Read(r io.ReaderAt, size int64) (*Archive, error) {
 		return nil, fmt.Errorf("%s: %w", indexName, err)
 	}
 	var names v1.IndexManifest
-	if err := json.Unmarshal(index, &names); err != nil {
+	if err := strictjson.UnmarshalOpen(index, &names); err != nil {
 		return nil, fmt.Errorf("%s: %w", indexName, err)
 	}
 	if len(names.Manifests) != 1 || names.Manifests[0].Size < 0 || names.Manifests[0].Size > maxManifest {

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/isotrace/isotrace/internal/artifact"
+	"github.com/isotrace/isotrace/internal/regular"
 )
 
 // Volumes are the files of an archive, read as one: the archive itself, or NAME.001,
@@ -54,7 +55,7 @@ func OpenVolumes(name string) (_ *Volumes, err error) {
 }
 
 func (v *Volumes) open(name string) error {
-	f, err := os.Open(name)
+	f, err := regular.OpenFile(name)
 	if err != nil {
 		return err
 	}

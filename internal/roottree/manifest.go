@@ -67,17 +67,29 @@ func (m *Manifest) Lookup(path string) (Entry, bool) {
 	return m.Entries[i], true
 }
 
-const header = "#mtree\n"
+// form is a way of writing a manifest down; docs/formats/manifest.md describes them.
+type form string
 
-// Write writes the manifest as mtree(5) with full paths, one entry a line,
-// which bsdtar reads. The words "xattr.NAME" (base64) and "hardlink" are ours.
-func (m *Manifest) Write(w io.Writer) error {
-	if _, err := io.WriteString(w, header); err != nil {
+// The forms, by their first lines. Isotrace writes the newer one; the older one, which no
+// other reader of mtree(5) takes where a file has extended attributes or two names, stands
+// in evidence of before.
+const (
+	older form = "#mtree"
+	newer form = "#mtree v2.0"
+)
+
+// Write writes the manifest as mtree(5) with full paths, one entry a line. What the
+// readers of mtree(5) do not agree on stands in a comment before the entry: device
+// numbers, "hardlink" and "xattr.NAME" (base64).
+func (m *Manifest) Write(w io.Writer) error { return m.write(w, newer) }
+
+func (m *Manifest) write(w io.Writer, f form) error {
+	if _, err := io.WriteString(w, string(f)+"\n"); err != nil {
 		return err
 	}
 	var line []byte
 	for i := range m.Entries {
-		line = m.Entries[i].append(line[:0])
+		line = m.Entries[i].append(line[:0], f)
 		if _, err := w.Write(line); err != nil {
 			return err
 		}
@@ -86,11 +98,17 @@ func (m *Manifest) Write(w io.Writer) error {
 }
 
 // Digest is the SHA-256 of what Write writes: the digest of the tree.
-func (m *Manifest) Digest() artifact.Digest {
+func (m *Manifest) Digest() artifact.Digest { return m.digest(newer) }
+
+// Identity is the SHA-256 of the manifest in its older form. The UUIDs of media and disks
+// follow from it, so that they stay the same whatever form manifests have.
+func (m *Manifest) Identity() artifact.Digest { return m.digest(older) }
+
+func (m *Manifest) digest(f form) artifact.Digest {
 	r, w := io.Pipe()
 	go func() {
 		b := bufio.NewWriterSize(w, 1<<16)
-		_ = w.CloseWithError(errors.Join(m.Write(b), b.Flush())) // always nil
+		_ = w.CloseWithError(errors.Join(m.write(b, f), b.Flush())) // always nil
 	}()
 	d, _, err := artifact.HashReader(r)
 	if err != nil {
@@ -99,37 +117,77 @@ func (m *Manifest) Digest() artifact.Digest {
 	return d
 }
 
-func (e *Entry) append(b []byte) []byte {
+// append writes an entry: its line, in the newer form after a comment, if it needs one.
+func (e *Entry) append(b []byte, f form) []byte {
+	if f == newer && (e.Type == Char || e.Type == Block || e.HardLink != "" || len(e.Xattrs) > 0) {
+		b = append(e.appendMore(append(b, '#'), f), '\n')
+	}
 	b = append(b, '.')
 	if e.Path != "." {
-		b = appendVis(append(b, '/'), e.Path)
+		b = f.vis(append(b, '/'), e.Path)
 	}
-	b = fmt.Appendf(b, " type=%s mode=%04o uid=%d gid=%d", e.Type, e.Mode, e.UID, e.GID)
+	mode := " type=%s mode=%#o uid=%d gid=%d" // as gomtree compares it
+	if f == older {
+		mode = " type=%s mode=%04o uid=%d gid=%d"
+	}
+	b = fmt.Appendf(b, mode, e.Type, e.Mode, e.UID, e.GID)
 	switch e.Type {
 	case File:
 		b = fmt.Appendf(b, " size=%d sha256digest=%s", e.Size, e.SHA256)
 	case Link:
-		b = appendVis(append(b, " link="...), e.Target)
-	case Char, Block:
-		b = fmt.Appendf(b, " device=linux,%d,%d", e.Major, e.Minor)
+		b = f.visTarget(append(b, " link="...), e.Target)
 	}
-	if e.HardLink != "" {
-		b = appendVis(append(b, " hardlink=./"...), e.HardLink)
-	}
-	for _, x := range e.Xattrs {
-		b = appendVis(append(b, " xattr."...), x.Name)
-		b = append(append(b, '='), base64.RawStdEncoding.EncodeToString(x.Value)...)
+	if f == older {
+		b = e.appendMore(b, f)
 	}
 	return append(b, '\n')
 }
 
-// appendVis escapes as vis(3) does for mtree: a backslash and three octal digits.
-func appendVis(b []byte, s string) []byte {
+// appendMore writes what not every reader knows.
+func (e *Entry) appendMore(b []byte, f form) []byte {
+	if e.Type == Char || e.Type == Block {
+		b = fmt.Appendf(b, " device=linux,%d,%d", e.Major, e.Minor)
+	}
+	if e.HardLink != "" {
+		b = f.vis(append(b, " hardlink=./"...), e.HardLink)
+	}
+	for _, x := range e.Xattrs {
+		b = f.vis(append(b, " xattr."...), x.Name)
+		b = append(append(b, '='), base64.RawStdEncoding.EncodeToString(x.Value)...)
+	}
+	return b
+}
+
+// vis escapes as vis(3) does for mtree: a backslash and three octal digits; in the newer
+// form what would be a pattern, too.
+func (f form) vis(b []byte, s string) []byte {
+	special := `\#=*?[`
+	if f == older {
+		special = `\#=`
+	}
+	return appendVis(b, s, special)
+}
+
+// visTarget escapes a link's target; in the newer form just as gomtree does, which
+// compares targets as they are written.
+func (f form) visTarget(b []byte, s string) []byte {
+	if f == older {
+		return f.vis(b, s)
+	}
+	for i, part := range strings.Split(s, `\`) {
+		if i > 0 {
+			b = append(b, `\\`...)
+		}
+		b = appendVis(b, part, `#*?[`)
+	}
+	return b
+}
+
+func appendVis(b []byte, s, special string) []byte {
 	for i := range len(s) {
-		switch c := s[i]; {
-		case c > ' ' && c < 0x7f && c != '\\' && c != '#' && c != '=':
+		if c := s[i]; c > ' ' && c < 0x7f && strings.IndexByte(special, c) < 0 {
 			b = append(b, c)
-		default:
+		} else {
 			b = append(b, '\\', '0'+c>>6, '0'+c>>3&7, '0'+c&7)
 		}
 	}
@@ -144,6 +202,11 @@ func unvis(s string) (string, error) {
 	for i := 0; i < len(s); i++ {
 		if s[i] != '\\' {
 			b = append(b, s[i])
+			continue
+		}
+		if i+1 < len(s) && s[i+1] == '\\' {
+			b = append(b, '\\')
+			i++
 			continue
 		}
 		if i+3 >= len(s) {
@@ -165,35 +228,46 @@ const (
 	maxLine    = 1 << 20
 )
 
-// Parse reads what Write writes, and nothing else: sorted, whole, one way of
-// saying each thing.
+// Parse reads what Write writes, in either form, and nothing else: sorted, whole, one way
+// of saying each thing.
 func Parse(r io.Reader) (*Manifest, error) {
 	s := bufio.NewScanner(r)
 	s.Buffer(make([]byte, 1<<16), maxLine)
 	s.Split(wholeLine)
-	m := &Manifest{}
-	if !s.Scan() || s.Text()+"\n" != header {
+	if !s.Scan() || s.Text() != string(older) && s.Text() != string(newer) {
 		return nil, errors.Join(errors.New("manifest: line 1: want #mtree"), s.Err())
 	}
+	f := form(s.Text())
+	m := &Manifest{}
+	var more string // the comment before the entry
 	var again []byte
 	for n := 2; s.Scan(); n++ {
 		if len(m.Entries) == maxEntries {
 			return nil, fmt.Errorf("manifest: more than %d entries", maxEntries)
 		}
-		e, err := parseEntry(s.Text())
+		line := s.Text()
+		if f == newer && more == "" && strings.HasPrefix(line, "#") {
+			more = line + "\n"
+			continue
+		}
+		e, err := parseEntry(line, strings.TrimSuffix(strings.TrimPrefix(more, "#"), "\n"))
 		if err != nil {
 			return nil, fmt.Errorf("manifest: line %d: %w", n, err)
 		}
-		if again = e.append(again[:0]); !bytes.Equal(again[:len(again)-1], s.Bytes()) {
+		if again = e.append(again[:0], f); string(again) != more+line+"\n" {
 			return nil, fmt.Errorf("manifest: line %d: not written as isotrace writes it", n)
 		}
 		if k := len(m.Entries); k > 0 && m.Entries[k-1].Path >= e.Path {
 			return nil, fmt.Errorf("manifest: line %d: out of order", n)
 		}
 		m.Entries = append(m.Entries, e)
+		more = ""
 	}
 	if err := s.Err(); err != nil {
 		return nil, fmt.Errorf("manifest: %w", err)
+	}
+	if more != "" {
+		return nil, errors.New("manifest: ends in a comment")
 	}
 	return m, nil
 }
@@ -210,8 +284,9 @@ func wholeLine(data []byte, atEOF bool) (advance int, token []byte, err error) {
 	return 0, nil, nil
 }
 
-func parseEntry(line string) (Entry, error) {
-	words := strings.Split(line, " ")
+// parseEntry reads an entry's line, with the words of a comment before it.
+func parseEntry(line, more string) (Entry, error) {
+	words := strings.Split(line+more, " ")
 	path, err := unvis(words[0])
 	if err != nil {
 		return Entry{}, err

@@ -28,6 +28,7 @@ func sample() *Manifest {
 		{Path: "dev/null", Type: Char, Mode: 0o666, Major: 1, Minor: 3},
 		{Path: "dev/sda", Type: Block, Mode: 0o660, GID: 6, Major: 8},
 		{Path: "link", Type: Link, Mode: 0o777, Target: "../a b\n\\é"},
+		{Path: "pat*?[", Type: Dir},
 		{Path: "tab\t\x01\x7f", Type: Dir},
 		{Path: "é/…", Type: Dir, Mode: 0o7777},
 		{Path: "\xff\xfe", Type: Link, Mode: 0o777, Target: "\xff"},
@@ -64,15 +65,48 @@ func TestManifestRoundTrip(t *testing.T) {
 func TestManifestText(t *testing.T) {
 	have := text(t, sample())
 	for _, want := range []string{
-		"#mtree\n./\\040blank type=file mode=0600 uid=0 gid=0 size=0 sha256digest=" + string(empty) + "\n",
+		"#mtree v2.0\n./\\040blank type=file mode=0600 uid=0 gid=0 size=0 sha256digest=" + string(empty) + "\n",
 		"\n./\\043comment type=dir mode=0755 uid=0 gid=0\n. type=dir mode=0755 uid=0 gid=0\n",
-		"\n./a\\134134\\075b type=socket mode=1777 uid=0 gid=0\n",
-		" size=7 sha256digest=" + string(sum) + " hardlink=./a xattr.security.capability=AQAAAg xattr.user.\\040\\075\\043\\377=\n",
-		"\n./dev/null type=char mode=0666 uid=0 gid=0 device=linux,1,3\n",
-		"\n./link type=link mode=0777 uid=0 gid=0 link=../a\\040b\\012\\134\\303\\251\n",
+		"\n./a\\134134\\075b type=socket mode=01777 uid=0 gid=0\n",
+		"\n# hardlink=./a\n./a type=file mode=04755 uid=1 gid=4294967295 size=7 sha256digest=" + string(sum) + "\n",
+		"\n# hardlink=./a xattr.security.capability=AQAAAg xattr.user.\\040\\075\\043\\377=\n./b type=file mode=04755 uid=1",
+		"\n# device=linux,1,3\n./dev/null type=char mode=0666 uid=0 gid=0\n",
+		"\n./link type=link mode=0777 uid=0 gid=0 link=../a\\040b\\012\\\\\\303\\251\n",
+		"\n./pat\\052\\077\\133 type=dir mode=0 uid=0 gid=0\n",
 	} {
 		if !strings.Contains(have, want) {
 			t.Errorf("%q is not in\n%s", want, have)
+		}
+	}
+}
+
+// TestOlderManifest: evidence of before holds the older form, and UUIDs follow from it.
+func TestOlderManifest(t *testing.T) {
+	m := &Manifest{Entries: []Entry{
+		{Path: ".", Type: Dir, Mode: 0o755},
+		{Path: "a*", Type: File, Mode: 0o4755, UID: 1, Size: 7, SHA256: sum, HardLink: "a*", Xattrs: []Xattr{{Name: "user.x", Value: []byte("1")}}},
+		{Path: "null", Type: Char, Mode: 0o1666, Major: 1, Minor: 3},
+	}}
+	was := "#mtree\n. type=dir mode=0755 uid=0 gid=0\n./a* type=file mode=4755 uid=1 gid=0 size=7 sha256digest=" + string(sum) +
+		" hardlink=./a* xattr.user.x=MQ\n./null type=char mode=1666 uid=0 gid=0 device=linux,1,3\n"
+	have, err := Parse(strings.NewReader(was))
+	if err != nil || !reflect.DeepEqual(have, m) {
+		t.Errorf("have %+v, %v\nwant %+v", have, err, m)
+	}
+	if m.Identity() != artifact.HashBytes([]byte(was)) || m.Digest() == m.Identity() {
+		t.Errorf("identity %s, digest %s", m.Identity(), m.Digest())
+	}
+	for name, mixed := range map[string]string{
+		"older header, newer lines": "#mtree\n# device=linux,1,3\n./null type=char mode=0666 uid=0 gid=0\n",
+		"newer header, older lines": "#mtree v2.0\n./null type=char mode=0666 uid=0 gid=0 device=linux,1,3\n",
+		"a comment of nothing":      "#mtree v2.0\n#\n. type=dir mode=0755 uid=0 gid=0\n",
+		"a comment of a line":       "#mtree v2.0\n# type=dir mode=0755 uid=0 gid=0\n.\n",
+		"two comments":              "#mtree v2.0\n# xattr.a=MQ\n# xattr.b=MQ\n. type=dir mode=0755 uid=0 gid=0\n",
+		"a comment at the end":      "#mtree v2.0\n. type=dir mode=0755 uid=0 gid=0\n# xattr.a=MQ\n",
+		"a mode of four digits":     "#mtree v2.0\n. type=dir mode=1755 uid=0 gid=0\n",
+	} {
+		if m, err := Parse(strings.NewReader(mixed)); err == nil {
+			t.Errorf("%s: %+v", name, m)
 		}
 	}
 }
@@ -100,7 +134,7 @@ func TestParseRefuses(t *testing.T) {
 		"no header":             {"." + dir + "\n", "line 1: want #mtree"},
 		"header cut off":        {"#mtree", "line 1: want #mtree"},
 		"header of another end": {"#mtree\r\n." + dir + "\n", "line 1: want #mtree"},
-		"another comment":       {"#mtree v2.0\n", "line 1: want #mtree"},
+		"another comment":       {"#mtree v3.0\n", "line 1: want #mtree"},
 		"unsorted":              {"#mtree\n./b" + dir + "\n./a" + dir + "\n", "line 3: out of order"},
 		"unsorted as bytes":     {"#mtree\n./a/b" + dir + "\n./a\\055b" + dir + "\n", "line 3: not written as"},
 		"duplicate":             {"#mtree\n./a" + dir + "\n./a" + file + "\n", "line 3: out of order"},
@@ -186,8 +220,8 @@ func TestCompare(t *testing.T) {
 		"nothing":           {&Manifest{}, &Manifest{}, CompareOptions{}, ""},
 		"missing":           {sample(), without(3, 4), CompareOptions{}, "a: missing"},
 		"extra":             {without(3, 4), sample(), CompareOptions{}, "a: extra"},
-		"missing at ends":   {sample(), without(1, 13), all, "#comment: missing"},
-		"extra at end":      {without(11, 13), sample(), CompareOptions{}, "é/…: extra; \xff\xfe: extra"},
+		"missing at ends":   {sample(), without(1, 14), all, "#comment: missing"},
+		"extra at end":      {without(12, 14), sample(), CompareOptions{}, "é/…: extra; \xff\xfe: extra"},
 		"type alone":        {sample(), edit("#comment", func(e *Entry) { e.Type, e.Mode = Fifo, 1 }), CompareOptions{}, "#comment: type is fifo, want dir"},
 		"mode":              {sample(), edit(".", func(e *Entry) { e.Mode = 0o4700 }), CompareOptions{}, ".: mode is 4700, want 0755"},
 		"owners":            {sample(), edit("a", func(e *Entry) { e.UID, e.GID = 2, 3 }), CompareOptions{}, "a: uid is 2, want 1; a: gid is 3, want 4294967295"},
@@ -219,14 +253,17 @@ func TestCompare(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(text(f, sample())))
 	f.Add([]byte("#mtree\n"))
+	f.Add([]byte("#mtree v2.0\n# device=linux,1,3 xattr.a=MQ\n./n\\052 type=char mode=01666 uid=0 gid=0\n"))
 	f.Add([]byte("#mtree\n. type=dir mode=0755 uid=0 gid=0 xattr.=\n./a\\040b type=link mode=0777 uid=0 gid=0 link=\n"))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		m, err := Parse(bytes.NewReader(in))
 		if err != nil {
 			return
 		}
-		if again := text(t, m); again != string(in) {
-			t.Errorf("have %q\nwant %q", again, in)
+		var again strings.Builder
+		first, _, _ := bytes.Cut(in, []byte("\n"))
+		if err := m.write(&again, form(first)); err != nil || again.String() != string(in) {
+			t.Errorf("have %q, %v\nwant %q", again.String(), err, in)
 		}
 		if ds := Compare(m, m, CompareOptions{}); ds != nil {
 			t.Errorf("differs from itself: %v", ds)

@@ -141,9 +141,16 @@ func enter() (code int, err error) {
 	}
 	done := make(chan struct{})
 	go func() {
-		for {
+		for n := 1; ; n++ {
 			select {
 			case s := <-signals:
+				if n > 1 && s == syscall.SIGHUP {
+					continue // of a terminal that goes, several come
+				}
+				if n > 1 { // the first has not ended it: now the kernel does
+					_ = cmd.Process.Kill() // it may have ended already
+					continue
+				}
 				if s != syscall.SIGINT && s != syscall.SIGQUIT {
 					_ = cmd.Process.Signal(s) // it may have ended already
 				} else if n, err := unix.IoctlGetInt(0, unix.TIOCGPGRP); err != nil || n != unix.Getpgrp() {

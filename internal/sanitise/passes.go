@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/isotrace/isotrace/internal/regular"
 )
 
 // pass is one cause of drift or leak and its cure. Exactly one of the cures is set.
@@ -137,7 +139,7 @@ func dropACLs(t *tree) error {
 }
 
 func (t *tree) dropXattr(path, name string) (err error) {
-	f, err := t.root.Open(path)
+	f, err := regular.Open(t.root, path)
 	if err != nil {
 		return err
 	}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/internal/sandbox"
 )
 
@@ -341,7 +342,7 @@ const maxChanges = 1 << 30
 
 // ReadChanges reads what WriteChanges writes.
 func ReadChanges(file string) (*Changes, error) {
-	f, err := os.Open(file)
+	f, err := regular.OpenFile(file)
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/isotrace/isotrace/internal/artifact"
+	"github.com/isotrace/isotrace/internal/regular"
 )
 
 // Collect removes the results that nobody has used since the time, and then
@@ -88,7 +89,7 @@ func contentOf(s *artifact.Store, path string) map[string]bool {
 }
 
 func outputsOf(path string) map[string]Product {
-	b, err := os.ReadFile(path)
+	b, err := regular.ReadFile(path, maxResult)
 	if err != nil {
 		return nil
 	}

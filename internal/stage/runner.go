@@ -1,7 +1,6 @@
 package stage
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,8 +17,10 @@ import (
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/epoch"
 	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/internal/roottree"
 	"github.com/isotrace/isotrace/internal/sandbox"
+	"github.com/isotrace/isotrace/internal/strictjson"
 )
 
 // Runner runs the stages of a graph. The process must have gone through
@@ -204,20 +205,21 @@ func (x *run) signer() string {
 	return x.Recorder.KeyID()[:8]
 }
 
+// maxResult bounds a result, in bytes; most of it is its link.
+const maxResult = 128 << 20
+
 func (x *run) resultID(key artifact.Digest) string { return string(key) + "." + x.signer() }
 
 // lookup returns the store's result of that name for key, if there is one that
 // its signed link bears out. Anything wrong with it means that the stage runs again.
 func (x *run) lookup(id string, key artifact.Digest, want Record) (Result, bool) {
 	path := x.Store.Result(id)
-	b, err := os.ReadFile(path)
+	b, err := regular.ReadFile(path, maxResult)
 	if err != nil {
 		return Result{}, false
 	}
 	var res Result
-	dec := json.NewDecoder(bytes.NewReader(b))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&res); err != nil || res.Key != key {
+	if err := strictjson.Unmarshal(b, &res); err != nil || res.Key != key {
 		return Result{}, false
 	}
 	rec := res.Record

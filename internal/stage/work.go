@@ -15,6 +15,7 @@ import (
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/background"
 	"github.com/isotrace/isotrace/internal/epoch"
+	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/internal/roottree"
 	"github.com/isotrace/isotrace/internal/sandbox"
 	"github.com/isotrace/isotrace/internal/tool"
@@ -166,14 +167,18 @@ func (w *Work) View(input string) (string, error) {
 	return dir, err
 }
 
-// TreeDigest returns the digest of a tree input's manifest.
-func (w *Work) TreeDigest(input string) artifact.Digest {
-	return w.input(input, KindTree).Tree.Manifest.Digest
+// TreeIdentity returns what the UUIDs of media and disks with a tree input follow from.
+func (w *Work) TreeIdentity(input string) (artifact.Digest, error) {
+	m, err := w.Manifest(input)
+	if err != nil {
+		return "", err
+	}
+	return m.Identity(), nil
 }
 
 // Manifest returns the manifest of a tree input.
 func (w *Work) Manifest(input string) (_ *roottree.Manifest, err error) {
-	f, err := os.Open(w.run.Store.Path(w.input(input, KindTree).Tree.Manifest.Digest))
+	f, err := regular.OpenFile(w.run.Store.Path(w.input(input, KindTree).Tree.Manifest.Digest))
 	if err != nil {
 		return nil, err
 	}

@@ -5,7 +5,9 @@ package system
 import (
 	"encoding/json"
 	"fmt"
-	"os"
+
+	"github.com/isotrace/isotrace/internal/regular"
+	"github.com/isotrace/isotrace/internal/strictjson"
 )
 
 // Facts are what a root tree says of itself.
@@ -39,11 +41,11 @@ func (f Facts) Write() ([]byte, error) {
 
 // Read reads a file of facts.
 func Read(file string) (f Facts, err error) {
-	b, err := os.ReadFile(file)
+	b, err := regular.ReadFile(file, 1<<20)
 	if err != nil {
 		return f, err
 	}
-	if err := json.Unmarshal(b, &f); err != nil {
+	if err := strictjson.Unmarshal(b, &f); err != nil {
 		return f, fmt.Errorf("what the root tree says of itself: %w", err)
 	}
 	return f, nil

@@ -12,6 +12,9 @@ import (
 	"unicode/utf8"
 
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/isotrace/isotrace/internal/regular"
+	"github.com/isotrace/isotrace/internal/strictjson"
 )
 
 // Format is the version of the files' format.
@@ -184,10 +187,12 @@ func Open(open func(name string) (File, error)) (_ *Trace, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	dec := json.NewDecoder(io.LimitReader(io.NewSectionReader(f, 0, maxHead), maxHead))
-	dec.DisallowUnknownFields()
+	text, err := regular.ReadAll(io.NewSectionReader(f, 0, maxHead+1), HeadFile, maxHead)
+	if err != nil {
+		return nil, err
+	}
 	t := &Trace{open: open}
-	if err := dec.Decode(&t.Head); err != nil {
+	if err := strictjson.Unmarshal(text, &t.Head); err != nil {
 		return nil, fmt.Errorf("%s: %w", HeadFile, err)
 	}
 	if err := t.fromRaw(); err != nil {
@@ -198,7 +203,7 @@ func Open(open func(name string) (File, error)) (_ *Trace, err error) {
 
 // OpenDir reads the head of the trace in a folder. No link leads out of it.
 func OpenDir(root *os.Root, dir string) (*Trace, error) {
-	return Open(func(name string) (File, error) { return root.Open(dir + "/" + name) })
+	return Open(func(name string) (File, error) { return regular.Open(root, dir+"/"+name) })
 }
 
 // check makes sure that every index leads somewhere.
@@ -346,7 +351,7 @@ func (t *Trace) frames(p Part, frames []Frame, has []byte, visit func(Origin) bo
 			if len(line) > maxLine {
 				return fmt.Errorf("%s%s: a line is longer than %d bytes", p.Name, Suffix, maxLine)
 			}
-			if err := json.Unmarshal(line, &o); err != nil {
+			if err := strictjson.Unmarshal(line, &o); err != nil {
 				return fmt.Errorf("%s%s: %w", p.Name, Suffix, err)
 			}
 			if err := errors.Join(o.fromRaw(), t.checkOrigin(&o)); err != nil {

@@ -55,6 +55,10 @@ type Change struct {
 	Add    string `yaml:"add"`
 	Text   string `yaml:"text"`
 	Key    string `yaml:"key"`
+	// Odd puts what Is says in a file's place: fifo, folder, device, socket, or giant, a
+	// sparse file.
+	Odd string `yaml:"odd"`
+	Is  string `yaml:"is"`
 	// Link makes a symbolic link to To.
 	Link     string   `yaml:"link"`
 	Remove   string   `yaml:"remove"`
@@ -229,7 +233,7 @@ func (o Options) carryOut(ctx context.Context, a Attack) (row Row, err error) {
 
 func (a Attack) touchesArchive() bool {
 	return slices.ContainsFunc(a.Change, func(c Change) bool {
-		for _, p := range append([]string{c.Flip, c.Replace, c.Append, c.Remove, c.Truncate, c.Copy}, c.Swap...) {
+		for _, p := range append([]string{c.Flip, c.Replace, c.Append, c.Remove, c.Truncate, c.Copy, c.Odd}, c.Swap...) {
 			if strings.HasPrefix(p, archivePrefix) {
 				return true
 			}

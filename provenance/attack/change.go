@@ -111,6 +111,8 @@ func (t target) apply(ctx context.Context, c Change) error {
 			return err
 		}
 		return errors.Join(os.Remove(file), os.Symlink(c.To, file))
+	case c.Odd != "":
+		return t.odd(c.Odd, c.Is)
 	case c.Remove != "":
 		file, err := t.path(c.Remove)
 		if err != nil {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/provenance"
 )
 
@@ -225,7 +226,7 @@ func readIn(root *os.Root, name string, limit int64) (_ []byte, err error) {
 	if !st.Mode().IsRegular() {
 		return nil, errors.New("is not a regular file")
 	}
-	f, err := root.Open(name)
+	f, err := regular.Open(root, name)
 	if err != nil {
 		return nil, err
 	}

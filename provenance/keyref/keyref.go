@@ -13,6 +13,7 @@ import (
 	"github.com/sigstore/sigstore/pkg/signature"
 
 	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/provenance"
 )
 
@@ -46,7 +47,7 @@ func Open(ctx context.Context, ref string, password func() ([]byte, error)) (*pr
 		if st.Size() > maxKey {
 			return nil, fault.New(fault.Usage, "", "%s: longer than %d bytes", ref, maxKey)
 		}
-		text, err := os.ReadFile(ref)
+		text, err := regular.ReadNamed(ref, maxKey)
 		if err != nil {
 			return nil, err
 		}

@@ -3,7 +3,6 @@ package registry
 import (
 	"archive/tar"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -18,6 +17,7 @@ import (
 
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/strictjson"
 	"github.com/isotrace/isotrace/provenance"
 )
 
@@ -104,7 +104,7 @@ func read(ref name.Reference, options []remote.Option) (*manifest, v1.Hash, erro
 	if len(d.Manifest) > maxManifest {
 		return nil, d.Digest, refused(ref, "its manifest has %d bytes", len(d.Manifest))
 	}
-	if err := json.Unmarshal(d.Manifest, m); err != nil {
+	if err := strictjson.UnmarshalOpen(d.Manifest, m); err != nil {
 		return nil, d.Digest, refused(ref, "its manifest: %w", err)
 	}
 	return m, d.Digest, nil

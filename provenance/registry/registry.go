@@ -28,6 +28,7 @@ import (
 
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/provenance"
 )
 
@@ -110,7 +111,7 @@ func newFileLayer(file, title string, mediaType types.MediaType) (*fileLayer, er
 
 func (l *fileLayer) Digest() (v1.Hash, error)            { return l.digest, nil }
 func (l *fileLayer) DiffID() (v1.Hash, error)            { return l.digest, nil }
-func (l *fileLayer) Compressed() (io.ReadCloser, error)  { return os.Open(l.file) }
+func (l *fileLayer) Compressed() (io.ReadCloser, error)  { return regular.OpenFile(l.file) }
 func (l *fileLayer) Size() (int64, error)                { return l.size, nil }
 func (l *fileLayer) MediaType() (types.MediaType, error) { return l.mediaType, nil }
 
@@ -243,7 +244,7 @@ func pack(w io.Writer, dir string) error {
 }
 
 func packFile(tw *tar.Writer, file, name string) (err error) {
-	f, err := os.Open(file)
+	f, err := regular.OpenFile(file)
 	if err != nil {
 		return err
 	}

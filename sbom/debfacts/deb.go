@@ -11,7 +11,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path"
 	"strconv"
 	"strings"
@@ -19,6 +18,7 @@ import (
 	"github.com/isotrace/isotrace/internal/archive"
 	"github.com/isotrace/isotrace/internal/archive/deb"
 	"github.com/isotrace/isotrace/internal/artifact"
+	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/sbom"
 	"github.com/isotrace/isotrace/sbom/scan"
 )
@@ -36,7 +36,7 @@ type Deb struct {
 
 // readControl reads a .deb's control file and its digests.
 func readControl(file string, ref artifact.Ref) (_ Deb, err error) {
-	f, err := os.Open(file)
+	f, err := regular.OpenFile(file)
 	if err != nil {
 		return Deb{}, err
 	}
@@ -126,7 +126,7 @@ func Write(file string, ref artifact.Ref, withData bool, to string) error {
 }
 
 func dataOf(file string, size int64, name string) (_ Data, err error) {
-	f, err := os.Open(file)
+	f, err := regular.OpenFile(file)
 	if err != nil {
 		return Data{}, err
 	}
@@ -205,7 +205,7 @@ func linked(name, target string) string {
 
 // Read reads what Write writes.
 func Read(file string) (d Deb, err error) {
-	f, err := os.Open(file)
+	f, err := regular.OpenFile(file)
 	if err != nil {
 		return d, err
 	}

@@ -5,7 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
+
+	"github.com/isotrace/isotrace/internal/regular"
 )
 
 // Facts are what the .debs say, by set, in the order of their paths.
@@ -23,7 +24,7 @@ const maxFacts = 1 << 30
 
 // ReadFacts reads what Facts.Write writes.
 func ReadFacts(file string) (f Facts, err error) {
-	in, err := os.Open(file)
+	in, err := regular.OpenFile(file)
 	if err != nil {
 		return f, err
 	}

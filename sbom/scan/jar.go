@@ -21,6 +21,7 @@ import (
 	"github.com/package-url/packageurl-go"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/sbom"
 )
 
@@ -64,7 +65,7 @@ func findJars(ctx context.Context, r *resolver) ([]seenAt, error) {
 }
 
 func readJarFile(root *os.Root, name string) (_ []seenAt, err error) {
-	f, err := root.Open(name)
+	f, err := regular.Open(root, name)
 	if err != nil {
 		return nil, err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/gabriel-vasile/mimetype"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/internal/roottree"
 )
 
@@ -75,7 +76,7 @@ func findPrograms(ctx context.Context, root *os.Root, m *roottree.Manifest) (pro
 }
 
 func codeType(root *os.Root, name string, head []byte) (_ string, err error) {
-	f, err := root.Open(name)
+	f, err := regular.Open(root, name)
 	if err != nil {
 		return "", err
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/anchore/syft/syft/file"
 
+	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/internal/roottree"
 )
 
@@ -131,7 +132,7 @@ func (r *resolver) FileContentsByLocation(l file.Location) (io.ReadCloser, error
 	if e, ok := r.tree.Manifest.Lookup(name); !ok || e.Type != roottree.File || !r.keep(name) {
 		return nil, fmt.Errorf("%s: there is no such file", l.RealPath)
 	}
-	return r.tree.Root.Open(name)
+	return regular.Open(r.tree.Root, name)
 }
 
 // FileMetadataByLocation is of file.Resolver, and of no use to any cataloguer.

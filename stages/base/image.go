@@ -10,15 +10,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/isotrace/isotrace/internal/archive/decompress"
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/internal/roottree"
 	"github.com/isotrace/isotrace/internal/stage"
+	"github.com/isotrace/isotrace/internal/strictjson"
 )
 
 // ImageParams name the image.
@@ -60,11 +61,14 @@ func extractImage(ctx context.Context, w *stage.Work, digest artifact.Digest) er
 		if !ok || ref.Size > maxJSON {
 			return nil, fmt.Errorf("image: blob %s is missing or too big", d.Short())
 		}
-		return os.ReadFile(w.Content(ref))
+		return regular.ReadFile(w.Content(ref), maxJSON)
 	}
 	text, err := read(digest)
 	if err != nil {
 		return err
+	}
+	if err := strictjson.UnmarshalOpen(text, &v1.Manifest{}); err != nil {
+		return fault.New(fault.Refused, "", "image manifest %s: %w", digest.Short(), err)
 	}
 	manifest, err := v1.ParseManifest(bytes.NewReader(text))
 	if err != nil {
@@ -73,6 +77,9 @@ func extractImage(ctx context.Context, w *stage.Work, digest artifact.Digest) er
 	text, err = read(artifact.Digest(manifest.Config.Digest.Hex))
 	if err != nil {
 		return err
+	}
+	if err := strictjson.Check(text); err != nil {
+		return fault.New(fault.Refused, "", "image config: %w", err)
 	}
 	config, err := v1.ParseConfigFile(bytes.NewReader(text))
 	if err != nil {
@@ -103,7 +110,7 @@ func extractImage(ctx context.Context, w *stage.Work, digest artifact.Digest) er
 }
 
 func extractLayer(ctx context.Context, dir, file, diffID string, placed func(path string)) (did roottree.Extracted, err error) {
-	f, err := os.Open(file)
+	f, err := regular.OpenFile(file)
 	if err != nil {
 		return did, err
 	}

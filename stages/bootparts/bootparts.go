@@ -18,6 +18,7 @@ import (
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/epoch"
 	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/internal/secureboot"
 	"github.com/isotrace/isotrace/internal/stage"
 	"github.com/isotrace/isotrace/internal/tool"
@@ -187,7 +188,7 @@ func loaders(ctx context.Context, w *stage.Work, root *os.Root, f first) ([]arti
 // keepFirst stores the first file of the boot set that is there.
 func keepFirst(w *stage.Work, root *os.Root, places []string) (ref artifact.Ref, found bool, err error) {
 	for _, place := range places {
-		f, err := root.Open(place)
+		f, err := regular.Open(root, place)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -303,7 +304,7 @@ func memtest(w *stage.Work, root *os.Root) error {
 }
 
 func copyOut(root *os.Root, from, to string) error {
-	f, err := root.Open(from)
+	f, err := regular.Open(root, from)
 	if err != nil {
 		return err
 	}
@@ -311,7 +312,7 @@ func copyOut(root *os.Root, from, to string) error {
 }
 
 func copyFile(from, to string) error {
-	f, err := os.Open(from)
+	f, err := regular.OpenFile(from)
 	if err != nil {
 		return err
 	}

@@ -69,7 +69,11 @@ func DiskStage(toolbox, boot, root stage.Tree, system stage.File, p DiskParams) 
 }
 
 func runDisk(ctx context.Context, w *stage.Work, p DiskParams) (err error) {
-	id := diskimage.UUID(w.TreeDigest("root"), diskimage.ForFiles)
+	tree, err := w.TreeIdentity("root")
+	if err != nil {
+		return err
+	}
+	id := diskimage.UUID(tree, diskimage.ForFiles)
 	root, err := openBoot(w)
 	if err != nil {
 		return err

@@ -313,7 +313,7 @@ func (c *customisation) file(f File) (err error) {
 		}
 		return c.root.Lchown(to, f.UID, f.GID)
 	}
-	in, err := os.Open(c.work.Material(f.Material))
+	in, err := regular.OpenFile(c.work.Material(f.Material))
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/isotrace/isotrace/internal/artifact"
+	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/internal/roottree"
 	"github.com/isotrace/isotrace/internal/system"
 )
@@ -90,9 +91,9 @@ func (d *disk) writeArchive(ctx context.Context, to string) (need room, err erro
 			}
 			if err := d.member(t, e, func() (*os.File, error) {
 				if a, ok := more[e.Path]; ok {
-					return os.Open(a.file)
+					return regular.OpenFile(a.file)
 				}
-				return root.Open(e.Path)
+				return regular.Open(root, e.Path)
 			}); err != nil {
 				return fmt.Errorf("/%s: %w", e.Path, err)
 			}

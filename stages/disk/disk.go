@@ -78,11 +78,15 @@ const (
 type disk struct {
 	work   *stage.Work
 	params Params
+	tree   artifact.Digest // what the UUIDs follow from
 	layout diskimage.Layout
 }
 
-func (d *disk) make(ctx context.Context) error {
+func (d *disk) make(ctx context.Context) (err error) {
 	w := d.work
+	if d.tree, err = w.TreeIdentity("root"); err != nil {
+		return err
+	}
 	need, err := d.writeArchive(ctx, filepath.Join(w.Temp(), archiveName))
 	if err != nil {
 		return err
@@ -94,7 +98,7 @@ func (d *disk) make(ctx context.Context) error {
 	if err := d.writeAround(image); err != nil {
 		return err
 	}
-	if err := w.Run(ctx, FileSystem(d.layout.Root, need, w.TreeDigest("root"), w.Epoch)); err != nil {
+	if err := w.Run(ctx, FileSystem(d.layout.Root, need, d.tree, w.Epoch)); err != nil {
 		return err
 	}
 	if err := os.Remove(filepath.Join(w.Temp(), archiveName)); err != nil {
@@ -130,7 +134,7 @@ func (d *disk) writeAround(image string) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := l.WriteTable(writable, w.TreeDigest("root")); err != nil {
+	if err := l.WriteTable(writable, d.tree); err != nil {
 		return artifact.ExplainWrite(err)
 	}
 	for _, part := range []struct {
@@ -201,7 +205,7 @@ func (d *disk) finish(o Output) (err error) {
 	if o.Format != VHD {
 		return nil
 	}
-	footer, err := diskimage.Footer(d.layout.Size, d.work.TreeDigest("root"), d.work.Epoch)
+	footer, err := diskimage.Footer(d.layout.Size, d.tree, d.work.Epoch)
 	if err != nil {
 		return err
 	}

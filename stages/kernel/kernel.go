@@ -134,7 +134,11 @@ func run(ctx context.Context, w *stage.Work, root *os.Root, p Params) error {
 		}
 	}
 	if p.Casper {
-		s.Medium = mediumUUID(w.TreeDigest("root"))
+		tree, err := w.TreeIdentity("root")
+		if err != nil {
+			return err
+		}
+		s.Medium = mediumUUID(tree)
 		if err := addHook(root, "casper", fmt.Sprintf(casperHook, s.Medium)); err != nil {
 			return err
 		}

@@ -23,6 +23,7 @@ import (
 
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/internal/roottree"
 	"github.com/isotrace/isotrace/internal/stage"
 	"github.com/isotrace/isotrace/internal/trace"
@@ -74,7 +75,7 @@ func (r *run) files(ctx context.Context) (err error) {
 			if !ok || e.Type != roottree.File {
 				return seen{}, fmt.Errorf("/%s: is no file of the root tree", name)
 			}
-			f, err := root.Open(name)
+			f, err := regular.Open(root, name)
 			if err != nil {
 				return seen{}, err
 			}
@@ -179,7 +180,7 @@ const maxSeen = 1 << 12
 // lookOnce looks at content of the store that may be in many builds.
 func (r *run) lookOnce(ctx context.Context, ref artifact.Ref) (s seen, err error) {
 	made, err := r.work.Remember(ctx, "look", ref, func(to string) error {
-		f, err := os.Open(r.work.Content(ref))
+		f, err := regular.OpenFile(r.work.Content(ref))
 		if err != nil {
 			return err
 		}
@@ -196,7 +197,7 @@ func (r *run) lookOnce(ctx context.Context, ref artifact.Ref) (s seen, err error
 	if err != nil {
 		return s, err
 	}
-	f, err := os.Open(r.work.Content(made))
+	f, err := regular.OpenFile(r.work.Content(made))
 	if err != nil {
 		return s, err
 	}

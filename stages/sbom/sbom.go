@@ -7,13 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 
 	"golang.org/x/sync/errgroup"
 
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/internal/stage"
 	"github.com/isotrace/isotrace/internal/trace"
 	"github.com/isotrace/isotrace/sbom"
@@ -141,7 +141,7 @@ func (r *run) all(ctx context.Context) error {
 }
 
 func (r *run) read() (err error) {
-	f, err := os.Open(r.work.File("catalogue"))
+	f, err := regular.OpenFile(r.work.File("catalogue"))
 	if err != nil {
 		return err
 	}
@@ -158,7 +158,7 @@ func (r *run) read() (err error) {
 		if !ok {
 			return nil, fmt.Errorf("the trace has no file %s", name)
 		}
-		return os.Open(r.work.Content(ref))
+		return regular.OpenFile(r.work.Content(ref))
 	})
 	return err
 }

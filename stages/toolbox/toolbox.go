@@ -24,7 +24,7 @@ func BootStage(boot stage.Set) stage.Stage {
 
 func unpack(name, takes, gives string, debs stage.Set, output string) stage.Stage {
 	return stage.Stage{
-		Name: name, Version: 1, Takes: takes, Gives: gives,
+		Name: name, Version: 2, Takes: takes, Gives: gives,
 		Inputs:  []stage.Input{{Name: "debs", From: debs}},
 		Outputs: []stage.Output{{Name: output, Kind: stage.KindTree}},
 		Run: func(ctx context.Context, w *stage.Work) error {

@@ -19,6 +19,7 @@ import (
 	"github.com/isotrace/isotrace/internal/grubimage"
 	"github.com/isotrace/isotrace/internal/initrd"
 	"github.com/isotrace/isotrace/internal/medium"
+	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/internal/roottree"
 	"github.com/isotrace/isotrace/internal/stage"
 	"github.com/isotrace/isotrace/internal/system"
@@ -199,7 +200,7 @@ func (r *run) all(ctx context.Context) (err error) {
 // catalogue reads which packages are absent, and returns what the copyright files of the
 // others declare, by SET/ID.
 func (r *run) catalogue() (_ map[string]string, err error) {
-	f, err := os.Open(r.work.File("catalogue"))
+	f, err := regular.OpenFile(r.work.File("catalogue"))
 	if err != nil {
 		return nil, err
 	}
@@ -285,7 +286,7 @@ func (r *run) debs() (target, boot []trace.Deb, err error) {
 }
 
 func readManifest(file string) (_ *roottree.Manifest, err error) {
-	f, err := os.Open(file)
+	f, err := regular.OpenFile(file)
 	if err != nil {
 		return nil, err
 	}
@@ -304,7 +305,7 @@ func (r *run) allow(p string) string {
 
 func (r *run) initrd(ctx context.Context) (err error) {
 	at := r.system.InitrdPath()
-	f, err := os.Open(r.work.File("initrd"))
+	f, err := regular.OpenFile(r.work.File("initrd"))
 	if err != nil {
 		return err
 	}

@@ -3,10 +3,10 @@ package deb
 import (
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/isotrace/isotrace/internal/artifact"
+	"github.com/isotrace/isotrace/internal/regular"
 )
 
 // indexFields are what apt solves by.
@@ -18,7 +18,7 @@ var indexFields = []string{
 // IndexEntry is the entry of a Packages index for the .deb in a file, from its control
 // file: a stanza of deb822(5) and an empty line. Filename is the path of ref.
 func IndexEntry(file string, ref artifact.Ref) (_ string, err error) {
-	f, err := os.Open(file)
+	f, err := regular.OpenFile(file)
 	if err != nil {
 		return "", err
 	}
