@@ -249,7 +249,7 @@ func TestSubordinateRange(t *testing.T) {
 		if err := os.WriteFile(file, []byte(c.text), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		got, err := subordinateRange(file, "builder", 1000)
+		got, err := subordinateRange(file, "builder", 1000, 65535)
 		if got != c.want || (err == nil) != (c.want != 0) {
 			t.Errorf("%q: got %d, %v", c.text, got, err)
 		}
