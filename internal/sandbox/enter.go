@@ -124,11 +124,11 @@ func enterAs(shift bool) (inside bool, code int, err error) {
 	if !realRoot() {
 		why = "" // there is one already
 	} else if shift {
-		shifted := errors.New("")
-		if code, err, shifted = enterAsRoot(); shifted == nil {
+		code, refusal, err := enterAsRoot()
+		if refusal == nil {
 			return false, code, err
 		}
-		why = shifted.Error()
+		why = refusal.Error()
 	}
 	code, err = enterWith(command(why), nil)
 	return false, code, err
@@ -150,15 +150,15 @@ func command(why string) *exec.Cmd {
 }
 
 // enterAsRoot starts the program in a user namespace to which the host's file systems are
-// shown with their ids shifted. shifted says why it could not be, before anything ran.
-func enterAsRoot() (code int, err, shifted error) {
+// shown with their ids shifted. refusal says why that could not be, before anything ran.
+func enterAsRoot() (code int, refusal, err error) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		// Never unlocked: the thread, which ends here, has another root than the others.
 		runtime.LockOSThread()
 		uids, gids := rootRanges()
-		if shifted = shiftHost(uids, gids, namedPlaces()); shifted != nil {
+		if refusal = shiftHost(uids, gids, namedPlaces()); refusal != nil {
 			return
 		}
 		cmd := command("")
@@ -169,7 +169,7 @@ func enterAsRoot() (code int, err, shifted error) {
 		code, err = enterWith(cmd, nil)
 	}()
 	<-done
-	return code, err, shifted
+	return code, refusal, err
 }
 
 // enterAsUser starts the program in a user namespace with the user's subordinate ids.

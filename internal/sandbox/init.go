@@ -29,7 +29,7 @@ var hostDevices = []struct {
 }{{"null", 1, 3}, {"zero", 1, 5}, {"full", 1, 7}, {"random", 1, 8}, {"urandom", 1, 9}}
 
 // initMain is process 1 of a sandbox. It is told what to do on descriptor 3
-// and says on descriptor 4 why it could not.
+// and says on descriptor 4 why it could not, or why it has ended the rest.
 func initMain() int {
 	fail := os.NewFile(4, "failure")
 	unix.CloseOnExec(3)
@@ -47,10 +47,8 @@ func initMain() int {
 		fmt.Fprint(fail, err)
 		return 1
 	}
+	go watch(o, fail)
 	if !o.Follow {
-		if err := fail.Close(); err != nil {
-			return 1
-		}
 		return reapUntil(pid)
 	}
 	code, err := traceUntil(pid, os.NewFile(5, "scripts"))
@@ -132,9 +130,14 @@ func start(o order) (pid int, err error) {
 	if err := installFilter(); err != nil {
 		return 0, err
 	}
-	return syscall.ForkExec(program, o.Argv, &syscall.ProcAttr{
+	restore, err := slowDown(o.Limits)
+	if err != nil {
+		return 0, err
+	}
+	pid, err = syscall.ForkExec(program, o.Argv, &syscall.ProcAttr{
 		Dir: o.Dir, Env: o.Env, Files: []uintptr{0, 1, 2}, Sys: &syscall.SysProcAttr{Ptrace: o.Follow},
 	})
+	return pid, errors.Join(err, restore())
 }
 
 // quiet keeps what goes wrong inside from the host: programs leave no core, which a

@@ -319,7 +319,7 @@ var (
 		"acpi", "asound", "interrupts", "kcore", "keys", "key-users", "kmsg", "kpagecgroup", "kpagecount", "kpageflags",
 		"latency_stats", "sched_debug", "scsi", "timer_list", "timer_stats", "vmcore",
 	}
-	readOnlyProc = []string{"bus", "dynamic_debug", "fs", "irq", "mtrr", "sys", "sysrq-trigger", "sysvipc"}
+	readOnlyProc = []string{"bus", "dynamic_debug", "fs", "irq", "mtrr", "pressure", "sys", "sysrq-trigger", "sysvipc"}
 )
 
 // hideProc guards the files of /proc, open at proc, by which root changes the host.
