@@ -89,6 +89,9 @@ func EnterUnshifted() (inside bool, code int, err error) { return enterAs(false)
 // what is in the way.
 func Shield() (namespaced bool, why string) { return shield.namespaced, shield.why }
 
+// notAsked is what Shield says after EnterUnshifted.
+const notAsked = "it was not asked for"
+
 var shield struct {
 	namespaced bool
 	why        string
@@ -120,7 +123,7 @@ func enterAs(shift bool) (inside bool, code int, err error) {
 		code, err = enterAsUser()
 		return false, code, err
 	}
-	why := "it was not asked for"
+	why := notAsked
 	if !realRoot() {
 		why = "" // there is one already
 	} else if shift {

@@ -16,6 +16,11 @@ import (
 
 func TestMain(m *testing.M) {
 	inside, code, err := Enter()
+	if err == nil && !inside && code == 0 && privileged() && realRoot() {
+		// The same, where the host cannot give root a user namespace.
+		os.Args = append(os.Args, "-test.run=^(TestNoWayOut|TestLinksToTheHost|TestSandboxShowsNothingOfTheHost|TestNobodyOutside|TestOverlay)$")
+		inside, code, err = EnterUnshifted()
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)

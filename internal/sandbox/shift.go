@@ -57,8 +57,10 @@ func shiftHost(uids, gids []syscall.SysProcIDMap, places []string) (err error) {
 	if err := unix.Unshare(unix.CLONE_FS | unix.CLONE_NEWNS); err != nil {
 		return fmt.Errorf("make a mount namespace: %w", err)
 	}
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return fmt.Errorf("make mounts private (the root folder has to be a mount point): %w", err)
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); errors.Is(err, unix.EINVAL) {
+		return errors.New("the root folder is no mount point, as in a chroot")
+	} else if err != nil {
+		return fmt.Errorf("make mounts private: %w", err)
 	}
 	ids, release, err := namespaceOf(uids, gids)
 	if err != nil {
@@ -73,38 +75,29 @@ func shiftHost(uids, gids []syscall.SysProcIDMap, places []string) (err error) {
 	if err != nil {
 		return err
 	}
-	refusals := map[string]error{} // by mount point
 	for i := range mounts {
-		m := &mounts[i]
-		if m.copy, err = cloneMount(m.point, true); err != nil {
-			return err
-		}
-		if kernelsOwn[m.kind] {
-			continue
-		}
-		if err := unix.MountSetattr(m.copy.fd, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(ids.Fd())}); err != nil {
-			refusals[m.point] = fmt.Errorf("the %s at %s cannot be shown with other ids: %w", m.kind, m.point, err)
-		}
+		mounts[i].take(int(ids.Fd()))
 	}
 	for _, p := range append(places, "/", dir, selfPath) {
-		if err := refusals[mountOf(mounts, p)]; err != nil {
-			return err
+		if m := mountOf(mounts, p); m.refusal != nil {
+			return m.refusal
 		}
-	}
-	if len(mounts) == 0 || mounts[0].point != "/" {
-		return errors.New("the root folder is no mount point")
 	}
 	if err := unix.Fchdir(mounts[0].copy.fd); err != nil {
 		return err
 	}
-	for i, m := range mounts {
-		if err := m.copy.at(m.point); err != nil {
-			return err
-		}
-		if i > 0 {
+	if err := mounts[0].copy.at("/"); err != nil {
+		return err
+	}
+	if err := enterRoot("/"); err != nil {
+		return err
+	}
+	for _, m := range mounts[1:] {
+		if m.copy.fd < 0 {
 			continue
 		}
-		if err := enterRoot("/"); err != nil {
+		// Only below one that could not be taken is there no place for another.
+		if err := m.copy.at(m.point); err != nil && !errors.Is(err, unix.ENOENT) {
 			return err
 		}
 	}
@@ -187,7 +180,21 @@ var kernelsOwn = map[string]bool{
 
 type shownMount struct {
 	point, kind string
-	copy        mountFD
+	copy        mountFD // its descriptor is negative where there is none
+	refusal     error   // why it is not shown with other ids
+}
+
+// take copies a mount, shifted to the ids of a user namespace where it is not the kernel's
+// own.
+func (m *shownMount) take(namespace int) {
+	fd, err := unix.OpenTree(unix.AT_FDCWD, m.point, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT)
+	m.copy = mountFD{fd: fd}
+	if err == nil && !kernelsOwn[m.kind] {
+		err = unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: uint64(namespace)})
+	}
+	if err != nil {
+		m.refusal = fmt.Errorf("the %s at %s cannot be shown with other ids: %w", m.kind, m.point, err)
+	}
 }
 
 // shownMounts lists the mounts of this thread's namespace that can be seen, those above
@@ -216,6 +223,9 @@ func shownMounts() (mounts []shownMount, err error) {
 		}
 	}
 	slices.SortFunc(mounts, func(a, b shownMount) int { return cmp.Compare(a.point, b.point) })
+	if len(mounts) == 0 || mounts[0].point != "/" {
+		return nil, errors.Join(errors.New("/proc/thread-self/mountinfo: the root folder is not there"), lines.Err())
+	}
 	return mounts, lines.Err()
 }
 
@@ -224,9 +234,9 @@ func unescapeMount(s string) string {
 	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
 }
 
-// mountOf is the mount point of what a path leads to, or of the nearest folder above that
-// is there.
-func mountOf(mounts []shownMount, name string) string {
+// mountOf is the mount of what a path leads to, or of the nearest folder above that is
+// there. The first mount is that of the root folder.
+func mountOf(mounts []shownMount, name string) shownMount {
 	name = existing(name)
 	if resolved, err := filepath.EvalSymlinks(name); err == nil {
 		name = resolved
@@ -234,10 +244,10 @@ func mountOf(mounts []shownMount, name string) string {
 	if abs, err := filepath.Abs(name); err == nil {
 		name = abs
 	}
-	best := ""
-	for _, m := range mounts {
-		if (m.point == "/" || name == m.point || strings.HasPrefix(name, m.point+"/")) && len(m.point) > len(best) {
-			best = m.point
+	best := mounts[0]
+	for _, m := range mounts[1:] {
+		if (name == m.point || strings.HasPrefix(name, m.point+"/")) && len(m.point) > len(best.point) {
+			best = m
 		}
 	}
 	return best
