@@ -116,8 +116,13 @@ func Run(ctx context.Context, spec Spec) error {
 	if err != nil {
 		return errors.Join(err, specR.Close(), specW.Close(), failW.Close(), scriptsW.Close(), <-told)
 	}
+	program := filepath.Base(spec.Argv[0])
 	if err := cmd.Start(); err != nil {
-		return errors.Join(explainNamespaces(err), specR.Close(), specW.Close(), failW.Close(), scriptsW.Close(), <-told)
+		err = explainNamespaces(err)
+		if ctx.Err() != nil {
+			err = fmt.Errorf("%s: %w", program, context.Cause(ctx))
+		}
+		return errors.Join(err, specR.Close(), specW.Close(), failW.Close(), scriptsW.Close(), <-told)
 	}
 	err = errors.Join(specR.Close(), failW.Close(), scriptsW.Close())
 	_, werr := specW.Write(order)
@@ -128,7 +133,6 @@ func Run(ctx context.Context, spec Spec) error {
 
 	exit := cmd.Wait()
 	err = errors.Join(err, <-told)
-	program := filepath.Base(spec.Argv[0])
 	switch {
 	case ctx.Err() != nil:
 		return fmt.Errorf("%s: %w", program, context.Cause(ctx))
