@@ -271,6 +271,7 @@ func TestLimits(t *testing.T) {
 		{"processes of a script", "for i in $(seq 50); do sleep 60 & done; wait", "more than 20 processes", Limits{Processes: 20}},
 		{"memory hog", `perl -e 'for (1..1000) { push @x, "x" x 1000000; select undef, undef, undef, 0.01 } sleep 60'`, "more than 128 MiB of memory", Limits{Memory: 128 << 20}},
 		{"files in memory", "head -c 200M /dev/zero > /dev/shm/x; sleep 60", "more than 128 MiB of memory", Limits{Memory: 128 << 20}},
+		{"files in /run", "head -c 200M /dev/zero > /run/x; sleep 60", "more than 128 MiB of memory", Limits{Memory: 128 << 20}},
 		{"endless script", "while :; do :; done", "more than 1s", Limits{Time: time.Second}},
 		{"no time at all", "sleep 1", "more than 1ns", Limits{Time: 1}},
 		{"endless output", "yes", "more than 1000000 bytes of output", Limits{Output: 1e6}},

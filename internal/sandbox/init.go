@@ -40,6 +40,10 @@ func initMain() int {
 		err = setUp(o)
 	}
 	var pid int
+	var inMemory []*os.File
+	if err == nil {
+		inMemory, err = openInMemory(o)
+	}
 	if err == nil {
 		pid, err = start(o)
 	}
@@ -47,14 +51,19 @@ func initMain() int {
 		fmt.Fprint(fail, err)
 		return 1
 	}
-	go watch(o, fail)
-	if !o.Follow {
-		return reapUntil(pid)
+	go watch(o.Limits, inMemory, fail)
+	code := 0
+	if o.Follow {
+		code, err = traceUntil(pid, os.NewFile(5, "scripts"))
+	} else {
+		code = reapUntil(pid)
 	}
-	code, err := traceUntil(pid, os.NewFile(5, "scripts"))
 	if err != nil {
 		fmt.Fprint(fail, err)
 		return 1
+	}
+	if code != 0 { // it may have failed for what it could not get
+		fmt.Fprint(fail, exceeded(o.Limits, inMemory))
 	}
 	return code
 }

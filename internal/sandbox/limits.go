@@ -73,10 +73,10 @@ const (
 
 // told is the error of what a sandbox's first process told, nil where that is no limit.
 func (l Limits) told(text string) error {
-	switch text {
-	case tellProcesses:
+	switch { // it may have been told twice
+	case strings.HasPrefix(text, tellProcesses):
 		return overLimit("processes", "it had more than %d processes at once", l.Processes)
-	case tellMemory:
+	case strings.HasPrefix(text, tellMemory):
 		return overLimit("memory", "it had more than %d MiB of memory", l.Memory>>20)
 	}
 	return nil
@@ -138,25 +138,38 @@ const every = 200 * time.Millisecond
 
 // watch ends the sandbox, saying so, when its processes are over a limit. It is for a
 // goroutine of process 1, with whose end all others are killed.
-func watch(o order, say io.Writer) {
-	inMemory := []string{"/dev/shm", "/run"}
-	if o.Temp == "" { // else it is the host's
-		inMemory = append(inMemory, "/tmp")
-	}
+func watch(l Limits, inMemory []*os.File, say io.Writer) {
 	// A thread of its own, from the start: while processes multiply there may be no new one.
 	runtime.LockOSThread()
 	for {
 		time.Sleep(every)
-		if what := exceeded(o.Limits, inMemory); what != "" {
+		if what := exceeded(l, inMemory); what != "" {
 			_, _ = io.WriteString(say, what) // whoever reads it may be gone
 			os.Exit(1)
 		}
 	}
 }
 
+// openInMemory opens the sandbox's own file systems that are in memory, before a program
+// can put others in their place.
+func openInMemory(o order) (open []*os.File, err error) {
+	names := []string{"/dev/shm", "/run"}
+	if o.Temp == "" { // else it is the host's
+		names = append(names, "/tmp")
+	}
+	for _, name := range names {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, err
+		}
+		open = append(open, f)
+	}
+	return open, nil
+}
+
 // exceeded names the limit that all processes but this one are over, or is "". inMemory
 // are the sandbox's own file systems that are in memory.
-func exceeded(l Limits, inMemory []string) string {
+func exceeded(l Limits, inMemory []*os.File) string {
 	pids, err := processes()
 	if err != nil {
 		return ""
@@ -254,10 +267,10 @@ func kibibytes(v string) int64 {
 }
 
 // filesInMemory is what these file systems hold, in bytes.
-func filesInMemory(dirs []string) (n int64) {
+func filesInMemory(dirs []*os.File) (n int64) {
 	for _, dir := range dirs {
 		var st unix.Statfs_t
-		if unix.Statfs(dir, &st) == nil {
+		if unix.Fstatfs(int(dir.Fd()), &st) == nil {
 			n += int64(st.Blocks-st.Bfree) * st.Bsize
 		}
 	}

@@ -92,6 +92,16 @@ func (t tree) open(target string) (int, error) {
 	}
 }
 
+// isLink tells whether the tree has a symbolic link at a name in its root.
+func (t tree) isLink(name string) (bool, error) {
+	var st unix.Stat_t
+	err := unix.Fstatat(t.fd, path.Base(name), &st, unix.AT_SYMLINK_NOFOLLOW)
+	if errors.Is(err, unix.ENOENT) {
+		return false, nil
+	}
+	return st.Mode&unix.S_IFMT == unix.S_IFLNK, err
+}
+
 // make opens the folder or file that something is mounted on, and makes it where it is
 // missing.
 func (t tree) make(target string, dir bool) (fd int, err error) {
@@ -255,6 +265,11 @@ func (t tree) mountOwn(devices map[string]mountFD, temp mountFD) error {
 		own[m.dir] = made
 	}
 	for _, dir := range []string{"/proc", "/sys", "/dev", "/run", "/tmp"} {
+		// Whoever may write to the tree could have a link lead elsewhere later on, and
+		// the first process with it, which looks at the others in /proc.
+		if link, err := t.isLink(dir); err != nil || link && dir != "/run" && dir != "/tmp" {
+			return errors.Join(fmt.Errorf("mount at %s: the tree has a link there", dir), err)
+		}
 		if err := t.mount(own[dir], dir); err != nil {
 			return err
 		}
