@@ -57,7 +57,7 @@ func (s *Session) Build(ctx context.Context, out string, signer *provenance.Sign
 	}
 	g, products := Pipeline(p.Config, p.Lock, materials, s.fetch)
 	runner := &stage.Runner{
-		Store: s.Store, Epoch: p.Lock.Epoch, Recorder: provenance.Recorder{Signer: signer}, Progress: s.Progress, Journal: s.Journal,
+		Store: s.Store, Epoch: p.Lock.Epoch, Recorder: provenance.Recorder{Signer: signer}, Progress: s.Progress, Journal: s.Journal, Limits: limitsOf(p.Config),
 	}
 	results, err := runner.Run(ctx, g, products.Goals()...)
 	if err != nil {
@@ -130,7 +130,7 @@ func (s *Session) WithTools(ctx context.Context, use lockfile.Use, do func(dir s
 func (s *Session) withTools(ctx context.Context, l *lockfile.Lock, use lockfile.Use, do func(dir string) error) error {
 	lock := stage.Material{Ref: artifact.Ref{Path: "tools", Digest: artifact.HashBytes(nil)}}
 	g, tools := ToolGraph(l, use, lock, s.fetch)
-	runner := &stage.Runner{Store: s.Store, Epoch: l.Epoch, Progress: s.Progress, Journal: s.Journal}
+	runner := &stage.Runner{Store: s.Store, Epoch: l.Epoch, Progress: s.Progress, Journal: s.Journal, Limits: limitsOf(s.Project.Config)}
 	return runner.WithTree(ctx, g, tools, do)
 }
 

@@ -60,7 +60,7 @@ func (k *locking) openBase(ctx context.Context) (err error) {
 	items := Items(&lockfile.Lock{Image: &locked})
 	fetched := g.Add(fetch.Stage(lock, nil, items, haveAll))
 	tree := g.Add(base.Image(fetched.Set(fetch.Base), locked.Manifest.Digest)).Tree("root")
-	runner := &stage.Runner{Store: k.Store, Progress: k.Progress, Journal: k.Journal}
+	runner := &stage.Runner{Store: k.Store, Progress: k.Progress, Journal: k.Journal, Limits: limitsOf(k.config)}
 	return runner.WithTree(ctx, g, tree, func(dir string) (err error) {
 		if k.base, err = readBase(dir); err != nil {
 			return err

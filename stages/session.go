@@ -8,6 +8,8 @@ import (
 
 	"github.com/isotrace/isotrace/internal/archive"
 	"github.com/isotrace/isotrace/internal/artifact"
+	"github.com/isotrace/isotrace/internal/config"
+	"github.com/isotrace/isotrace/internal/sandbox"
 	"github.com/isotrace/isotrace/internal/stage"
 	"github.com/isotrace/isotrace/stages/fetch"
 )
@@ -38,6 +40,12 @@ func (s *Session) Client() (*archive.Client, error) {
 			s.Progress.Line("fetch", err.Error())
 		}
 	}})
+}
+
+// limitsOf are what a config lets programs take.
+func limitsOf(c *config.Config) sandbox.Limits {
+	l := c.Limits
+	return sandbox.Limits{Processes: l.Processes, Memory: l.MemoryBytes(), Time: l.Duration(), Output: l.OutputBytes()}
 }
 
 func (s *Session) tell(name string, st stage.State) {

@@ -16,6 +16,7 @@ import (
 	"github.com/isotrace/isotrace/internal/config"
 	"github.com/isotrace/isotrace/internal/fault"
 	"github.com/isotrace/isotrace/internal/lockfile"
+	"github.com/isotrace/isotrace/internal/sandbox"
 )
 
 // solve lets the toolbox's apt choose the target set.
@@ -51,7 +52,7 @@ func (k *locking) solve(ctx context.Context) (err error) {
 	for i := range all {
 		byDigest[all[i].SHA256] = &all[i]
 	}
-	solver := &solver{work: work, archives: archives, byDigest: byDigest, arch: k.lock.Architecture}
+	solver := &solver{work: work, archives: archives, byDigest: byDigest, arch: k.lock.Architecture, limits: limitsOf(k.config)}
 	err = k.withTools(ctx, k.lock, lockfile.UseSolve, func(dir string) error {
 		solver.toolbox = dir
 		return k.target(ctx, solver, origin)
@@ -178,6 +179,7 @@ type solver struct {
 	byDigest            map[artifact.Digest]*archive.Package
 	status              []byte
 	runs                int
+	limits              sandbox.Limits
 }
 
 func (s *solver) solve(ctx context.Context, packages []string, recommends bool) ([]*archive.Package, error) {
@@ -188,7 +190,7 @@ func (s *solver) solve(ctx context.Context, packages []string, recommends bool) 
 	}
 	choices, err := aptsolve.Solve(ctx, aptsolve.Request{
 		Toolbox: s.toolbox, Scratch: scratch, Architecture: s.arch, Archives: s.archives,
-		Status: s.status, Packages: packages, Recommends: recommends,
+		Status: s.status, Packages: packages, Recommends: recommends, Limits: s.limits,
 	})
 	if err != nil {
 		return nil, err

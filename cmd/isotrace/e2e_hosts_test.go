@@ -37,7 +37,7 @@ func helper(mode string, args []string) error {
 		if err != nil {
 			return err
 		}
-		inside, code, err := sandbox.Enter() // an ordinary user's tests are root in a user namespace
+		inside, code, err := sandbox.EnterUnshifted() // root stays that of the host, an ordinary user becomes root in a user namespace
 		if err != nil {
 			return err
 		}
@@ -73,7 +73,7 @@ func helper(mode string, args []string) error {
 		}
 		return unix.Exec(args[2], args[2:], os.Environ())
 	case "offline": // ARGV…: without a network
-		inside, code, err := sandbox.Enter()
+		inside, code, err := sandbox.EnterUnshifted()
 		if err != nil {
 			return err
 		}
@@ -94,7 +94,7 @@ func helper(mode string, args []string) error {
 	case "plant": // PROJECT STORE
 		return ended(plant(args[0], args[1]))
 	case "oci": // TREE LAYOUT SOURCES KEYS: reads a tree of whatever owners
-		inside, code, err := sandbox.Enter()
+		inside, code, err := sandbox.EnterUnshifted()
 		if err != nil {
 			return err
 		}
@@ -105,7 +105,7 @@ func helper(mode string, args []string) error {
 		}
 		os.Exit(code)
 	case "tmpfs": // FOLDER OPTIONS ARGV…: with a new file system at the folder
-		inside, code, err := sandbox.Enter()
+		inside, code, err := sandbox.EnterUnshifted()
 		if err != nil {
 			return err
 		}

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/isotrace/isotrace/internal/sandbox"
 	"github.com/isotrace/isotrace/internal/stage"
 )
 
@@ -39,9 +40,13 @@ func openJournal(dir string) (*journal, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
+	privileges := "a user namespace"
+	if namespaced, why := sandbox.Shield(); !namespaced {
+		privileges = "the host's root: " + why
+	}
 	return &journal{
 		dir: dir, files: map[string]*os.File{}, start: now(), began: map[string]time.Time{}, Times: map[string]stageTiming{},
-		Host: map[string]string{"processors": fmt.Sprint(runtime.NumCPU()), "go": runtime.Version(), "started": now().UTC().Format(time.RFC3339)},
+		Host: map[string]string{"processors": fmt.Sprint(runtime.NumCPU()), "go": runtime.Version(), "started": now().UTC().Format(time.RFC3339), "privileges": privileges},
 	}, nil
 }
 

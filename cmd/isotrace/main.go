@@ -117,8 +117,10 @@ func (a *app) mirrorFlags(c *cobra.Command) {
 }
 
 // inside runs do in namespaces of its own; see sandbox.Enter.
-func inside(do func() error) error {
-	in, code, err := sandbox.Enter()
+func inside(do func() error) error { return insideOf(sandbox.Enter, do) }
+
+func insideOf(enter func() (bool, int, error), do func() error) error {
+	in, code, err := enter()
 	if err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/sandbox"
 	"github.com/isotrace/isotrace/internal/stage"
 )
 
@@ -35,7 +36,8 @@ func (a *app) storeCommand() *cobra.Command {
 		Use: "gc", Short: "Remove what no build has used for a while",
 		Example: "  isotrace store gc --unused 0s     empty it", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			return inside(func() (err error) {
+			// An ordinary user's store has files of subordinate ids, which root can remove.
+			return insideOf(sandbox.EnterUnshifted, func() (err error) {
 				s, err := a.openStore()
 				if err != nil {
 					return err

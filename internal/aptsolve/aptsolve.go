@@ -44,6 +44,8 @@ type Request struct {
 	// apt patterns such as ?essential.
 	Packages   []string
 	Recommends bool
+	// Limits of what apt may take.
+	Limits sandbox.Limits
 }
 
 // Choice is one package file of the solution.
@@ -183,7 +185,7 @@ func (r Request) apt(ctx context.Context, args ...string) ([]byte, error) {
 	err := sandbox.Run(ctx, sandbox.Spec{
 		Root: r.Toolbox, Temp: r.Scratch,
 		Argv: append([]string{"apt-get"}, args...), Env: []string{"APT_CONFIG=/tmp/apt.conf"},
-		Stdout: &stdout, Stderr: &stderr,
+		Stdout: &stdout, Stderr: &stderr, Limits: r.Limits,
 	})
 	if exit, ok := errors.AsType[*sandbox.ExitError](err); ok && exit.Cause == nil {
 		return nil, explain(stdout.String() + stderr.String())

@@ -95,6 +95,8 @@ type Config struct {
 	// Epoch is the only time that the build knows, as an RFC 3339 time; the
 	// newest date among the archives' Release files where it is left out.
 	Epoch string `yaml:"epoch,omitempty" json:"epoch,omitempty"`
+	// Limits are what the programs of packages may take of the machine that builds.
+	Limits Limits `yaml:"limits,omitempty" json:"limits,omitzero"`
 	// Supplier makes the image, and has its bills of materials made.
 	Supplier *Supplier `yaml:"supplier,omitempty" json:"supplier,omitempty"`
 }

@@ -64,6 +64,10 @@ boot:
   serial: true # show the menu on the first serial port, too
   parameters: [console=tty0, "console=ttyS0,115200"]
 
+# What the programs of packages may take of the machine that builds, before the build
+# ends with an error:
+# limits: {processes: 4096, memory: 8GiB, time: 6h, output: 256MiB}
+
 # Besides the ISO, disks with the same system installed: vhd is what Azure takes.
 # outputs: [iso, vhd]
 `

@@ -105,7 +105,7 @@ func (f *file) validate(c *Config) error {
 			return f.errorAt(r.path, r.hint, "%s", r.want)
 		}
 	}
-	for _, check := range []func(*Config) error{f.base, f.archives, f.mirrors, f.packages, f.sources, f.memoryTests, f.liveSession, f.users, f.squashfs, f.epoch, f.requirements, f.supplier} {
+	for _, check := range []func(*Config) error{f.base, f.archives, f.mirrors, f.packages, f.sources, f.memoryTests, f.liveSession, f.users, f.squashfs, f.epoch, f.requirements, f.supplier, f.limits} {
 		if err := check(c); err != nil {
 			return err
 		}

@@ -33,11 +33,32 @@ func Doctor(store string) []Finding {
 	root := privileged()
 	fs := []Finding{kernel(), cores()}
 	if root {
-		fs = append(fs, Finding{What: "privileges", OK: true, Why: "root: mounts need no user namespace"})
+		fs = append(fs, shieldOfRoot(store))
 	} else {
 		fs = append(fs, userNamespaces(), chrooted(), subordinate(), mapper("newuidmap"), mapper("newgidmap"), procWhole())
 	}
 	return append(fs, following(), overlayKnown(), storeKind(store), room(store), devices())
+}
+
+// shieldOfRoot tries in which way root's programs are kept from the host.
+func shieldOfRoot(store string) Finding {
+	f := Finding{What: "privileges", OK: true}
+	if !realRoot() {
+		f.Why = "root of a user namespace"
+		return f
+	}
+	uids, gids := rootRanges()
+	refusal := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread, with what it was shown, ends here
+		refusal <- shiftHost(uids, gids, append(namedPlaces(), store))
+	}()
+	if err := <-refusal; err != nil {
+		f.Why = "root of the host, who is kept from it by less; no user namespace: " + err.Error()
+		return f
+	}
+	f.Why = fmt.Sprintf("root, in a user namespace with the %d ids from %d", mappedIDs, uids[0].HostID)
+	return f
 }
 
 func kernel() Finding {

@@ -29,6 +29,9 @@ const (
 // entered marks the environment of a process that Enter has started.
 const entered = "ISOTRACE_ENTERED"
 
+// unshielded hands on why there is no user namespace.
+const unshielded = "ISOTRACE_UNSHIELDED"
+
 // self hands the program's own file on to the processes that it starts.
 const self = "ISOTRACE_SELF"
 
@@ -67,13 +70,38 @@ func init() {
 	}
 }
 
-// Enter makes sure that the process may mount and chown: it runs the program
-// again in a mount namespace of its own, and, for an ordinary user, in a user
-// namespace with that user's subordinate ids. It returns true in that second
-// process. In the first it waits for the second and returns its exit code.
-func Enter() (inside bool, code int, err error) {
+// Enter makes sure that the process may mount and chown, and is nobody outside: it runs
+// the program again in a mount namespace of its own and in a user namespace, with an
+// ordinary user's subordinate ids, or with ids that are nobody's where root calls. It
+// returns true in that second process. In the first it waits for the second and returns
+// its exit code.
+//
+// Where the host cannot show root its file systems in a user namespace, root gets the
+// mount namespace alone, and Shield says why in the second process.
+func Enter() (inside bool, code int, err error) { return enterAs(true) }
+
+// EnterUnshifted is Enter for what handles files of any owner and starts no program: root
+// stays the host's root.
+func EnterUnshifted() (inside bool, code int, err error) { return enterAs(false) }
+
+// Shield says in which way the process that Enter started is kept from the host. namespaced
+// tells that it is in a user namespace that is not the host's; where it is not, why says
+// what is in the way.
+func Shield() (namespaced bool, why string) { return shield.namespaced, shield.why }
+
+// notAsked is what Shield says after EnterUnshifted.
+const notAsked = "it was not asked for"
+
+var shield struct {
+	namespaced bool
+	why        string
+}
+
+func enterAs(shift bool) (inside bool, code int, err error) {
 	if os.Getenv(entered) == strconv.Itoa(os.Getppid()) {
-		if err := errors.Join(os.Unsetenv(entered), os.Unsetenv(self)); err != nil {
+		shield.why = os.Getenv(unshielded)
+		shield.namespaced = shield.why == ""
+		if err := errors.Join(os.Unsetenv(entered), os.Unsetenv(self), os.Unsetenv(unshielded)); err != nil {
 			return false, 0, err
 		}
 		if err := dieWithParent(); err != nil {
@@ -91,35 +119,94 @@ func Enter() (inside bool, code int, err error) {
 	if selfPath == "" {
 		return false, 0, fault.New(fault.Failed, "start isotrace by its full path, or mount /proc", "find the program's own file")
 	}
-	code, err = enter()
+	if !privileged() {
+		code, err = enterAsUser()
+		return false, code, err
+	}
+	why := notAsked
+	if !realRoot() {
+		why = "" // there is one already
+	} else if shift {
+		code, refusal, err := enterAsRoot()
+		if refusal == nil {
+			return false, code, err
+		}
+		why = refusal.Error()
+	}
+	code, err = enterWith(command(why), nil)
 	return false, code, err
 }
 
-func enter() (code int, err error) {
-	// The parent-death signal is tied to the thread that starts the child.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-
+// command is the program again, in a mount namespace of its own; why says what is in the
+// way of a user namespace.
+func command(why string) *exec.Cmd {
 	cmd := &exec.Cmd{
 		Path: selfPath, Args: append([]string{"isotrace"}, os.Args[1:]...),
 		Env:   append(os.Environ(), entered+"="+strconv.Itoa(os.Getpid()), self+"="+selfPath),
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
 		SysProcAttr: &syscall.SysProcAttr{Cloneflags: unix.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL},
 	}
-	var maps idMaps
-	var ready, release *os.File
-	if !privileged() {
-		if maps, err = subordinateIDs(); err != nil {
-			return 0, err
-		}
-		if ready, release, err = os.Pipe(); err != nil {
-			return 0, err
-		}
-		defer func() { err = errors.Join(err, closeOnce(release)) }()
-		cmd.Args[0] = argMapped
-		cmd.ExtraFiles = []*os.File{ready}
-		cmd.SysProcAttr.Cloneflags |= unix.CLONE_NEWUSER
+	if why != "" {
+		cmd.Env = append(cmd.Env, unshielded+"="+why)
 	}
+	return cmd
+}
+
+// enterAsRoot starts the program in a user namespace to which the host's file systems are
+// shown with their ids shifted. refusal says why that could not be, before anything ran.
+func enterAsRoot() (code int, refusal, err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		// Never unlocked: the thread, which ends here, has another root than the others.
+		runtime.LockOSThread()
+		uids, gids := rootRanges()
+		if refusal = shiftHost(uids, gids, namedPlaces()); refusal != nil {
+			return
+		}
+		cmd := command("")
+		cmd.SysProcAttr.Cloneflags |= unix.CLONE_NEWUSER
+		cmd.SysProcAttr.UidMappings, cmd.SysProcAttr.GidMappings = uids, gids
+		cmd.SysProcAttr.GidMappingsEnableSetgroups = true
+		cmd.SysProcAttr.Credential = &syscall.Credential{}
+		code, err = enterWith(cmd, nil)
+	}()
+	<-done
+	return code, refusal, err
+}
+
+// enterAsUser starts the program in a user namespace with the user's subordinate ids.
+func enterAsUser() (code int, err error) {
+	maps, err := subordinateIDs()
+	if err != nil {
+		return 0, err
+	}
+	ready, release, err := os.Pipe()
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, closeOnce(release)) }()
+	cmd := command("")
+	cmd.Args[0] = argMapped
+	cmd.ExtraFiles = []*os.File{ready}
+	cmd.SysProcAttr.Cloneflags |= unix.CLONE_NEWUSER
+	return enterWith(cmd, func() error {
+		if err := errors.Join(ready.Close(), maps.write(cmd.Process.Pid)); err != nil {
+			return err
+		}
+		if _, err := release.Write([]byte{1}); err != nil {
+			return err
+		}
+		return closeOnce(release)
+	})
+}
+
+// enterWith starts the program again, calls started, passes signals on and waits.
+func enterWith(cmd *exec.Cmd, started func() error) (code int, err error) {
+	// The parent-death signal is tied to the thread that starts the child.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+
 	// A terminal sends its signals to the child too; others are passed on.
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGQUIT)
@@ -127,16 +214,9 @@ func enter() (code int, err error) {
 	if err := cmd.Start(); err != nil {
 		return 0, explainNamespaces(err)
 	}
-	if ready != nil {
-		mapErr := errors.Join(ready.Close(), maps.write(cmd.Process.Pid))
-		if mapErr != nil {
-			return 0, errors.Join(mapErr, cmd.Process.Kill(), ignoreExit(cmd.Wait()))
-		}
-		if _, err := release.Write([]byte{1}); err != nil {
+	if started != nil {
+		if err := started(); err != nil {
 			return 0, errors.Join(err, cmd.Process.Kill(), ignoreExit(cmd.Wait()))
-		}
-		if err := closeOnce(release); err != nil {
-			return 0, err
 		}
 	}
 	done := make(chan struct{})
@@ -226,11 +306,11 @@ func subordinateIDs() (idMaps, error) {
 	if u, err := user.LookupId(strconv.Itoa(uid)); err == nil {
 		name = u.Username
 	}
-	subuid, err := subordinateRange("/etc/subuid", name, uid)
+	subuid, err := subordinateRange("/etc/subuid", name, uid, mappedIDs-1)
 	if err != nil {
 		return idMaps{}, err
 	}
-	subgid, err := subordinateRange("/etc/subgid", name, uid)
+	subgid, err := subordinateRange("/etc/subgid", name, uid, mappedIDs-1)
 	if err != nil {
 		return idMaps{}, err
 	}
@@ -240,8 +320,8 @@ func subordinateIDs() (idMaps, error) {
 	return idMaps{uid: line(uid, subuid), gid: line(gid, subgid)}, nil
 }
 
-// subordinateRange finds the first range of subuid(5) that is long enough.
-func subordinateRange(file, name string, uid int) (int, error) {
+// subordinateRange finds the first range of subuid(5) that has that many ids.
+func subordinateRange(file, name string, uid, ids int) (int, error) {
 	hint := fmt.Sprintf("add a line such as %s:100000:65536 to %s (or: usermod --add-subuids 100000-165535 --add-subgids 100000-165535 %[1]s)", orID(name, uid), file)
 	f, err := os.Open(file)
 	if err != nil {
@@ -258,11 +338,11 @@ func subordinateRange(file, name string, uid int) (int, error) {
 		}
 		start, err1 := strconv.Atoi(p[1])
 		count, err2 := strconv.Atoi(p[2])
-		if err1 == nil && err2 == nil && start > 0 && count >= mappedIDs-1 {
+		if err1 == nil && err2 == nil && start > 0 && count >= ids {
 			return start, nil
 		}
 	}
-	return 0, fault.New(fault.Failed, hint, "%s: no range of %d ids for %s", file, mappedIDs-1, orID(name, uid))
+	return 0, fault.New(fault.Failed, hint, "%s: no range of %d ids for %s", file, ids, orID(name, uid))
 }
 
 func orID(name string, uid int) string {

@@ -57,9 +57,9 @@ func (e *ExitError) Error() string {
 // Run runs the program of spec in a sandbox: mount, process, uts, ipc, cgroup
 // and network namespaces of its own, no network, a fixed environment and
 // hostname, umask 022, no device but the harmless ones, the capabilities that
-// package installation needs and no way to more. When the program ends, when
-// ctx ends or when isotrace dies, everything inside is killed and every mount
-// is gone. The calling process must have gone through Enter.
+// package installation needs and no way to more, a filter of system calls, and
+// limits. When the program ends, when it is over a limit, when ctx ends or when
+// isotrace dies, everything inside is killed and every mount is gone. The calling process must have gone through Enter.
 func Run(ctx context.Context, spec Spec) error {
 	if len(spec.Argv) == 0 {
 		return errors.New("run in a sandbox: no program named")
@@ -68,6 +68,12 @@ func Run(ctx context.Context, spec Spec) error {
 	if err != nil {
 		return err
 	}
+	limits := spec.Limits.or(DefaultLimits())
+	spec.Limits = limits
+	ctx, stop := context.WithTimeoutCause(ctx, limits.Time, overLimit("time", "it ran for more than %s", limits.Time))
+	defer stop()
+	ctx, end := context.WithCancelCause(ctx)
+	defer end(nil)
 	runtime.LockOSThread() // the parent-death signal is tied to this thread
 	defer runtime.UnlockOSThread()
 
@@ -97,7 +103,8 @@ func Run(ctx context.Context, spec Spec) error {
 	if cmd.Stdin == nil {
 		cmd.Stdin = strings.NewReader("") // a nil Stdin would need the host's /dev/null
 	}
-	cmd.Stdout, cmd.Stderr = &locked{mu: &both, next: spec.Stdout}, last
+	said := &meter{left: limits.Output, over: func() { end(overLimit("output", "it wrote more than %d bytes of output", limits.Output)) }}
+	cmd.Stdout, cmd.Stderr = metered{said, &locked{mu: &both, next: spec.Stdout}}, metered{said, last}
 	cmd.ExtraFiles = []*os.File{specR, failW, scriptsW}
 	cmd.WaitDelay = 5 * time.Second
 	cmd.SysProcAttr = &syscall.SysProcAttr{
@@ -109,8 +116,13 @@ func Run(ctx context.Context, spec Spec) error {
 	if err != nil {
 		return errors.Join(err, specR.Close(), specW.Close(), failW.Close(), scriptsW.Close(), <-told)
 	}
+	program := filepath.Base(spec.Argv[0])
 	if err := cmd.Start(); err != nil {
-		return errors.Join(explainNamespaces(err), specR.Close(), specW.Close(), failW.Close(), scriptsW.Close(), <-told)
+		err = explainNamespaces(err)
+		if ctx.Err() != nil {
+			err = fmt.Errorf("%s: %w", program, context.Cause(ctx))
+		}
+		return errors.Join(err, specR.Close(), specW.Close(), failW.Close(), scriptsW.Close(), <-told)
 	}
 	err = errors.Join(specR.Close(), failW.Close(), scriptsW.Close())
 	_, werr := specW.Write(order)
@@ -121,10 +133,11 @@ func Run(ctx context.Context, spec Spec) error {
 
 	exit := cmd.Wait()
 	err = errors.Join(err, <-told)
-	program := filepath.Base(spec.Argv[0])
 	switch {
 	case ctx.Err() != nil:
 		return fmt.Errorf("%s: %w", program, context.Cause(ctx))
+	case limits.told(setup.String()) != nil:
+		return fmt.Errorf("%s: %w", program, limits.told(setup.String()))
 	case setup.Len() > 0:
 		if strings.Contains(setup.String(), ErrClock.Error()) { // it comes from another process
 			return fmt.Errorf("run %s: %w", program, ErrClock)
@@ -197,6 +210,7 @@ type order struct {
 	Dir      string
 	Follow   bool // by ptrace
 	Nice     int
+	Limits   Limits
 }
 
 func orderOf(s Spec) order {
@@ -209,7 +223,7 @@ func orderOf(s Spec) order {
 		name, _, _ := strings.Cut(v, "=")
 		env = append(slices.DeleteFunc(env, func(had string) bool { return strings.HasPrefix(had, name+"=") }), v)
 	}
-	return order{Root: s.Root, Writable: s.Writable, Binds: s.Binds, Temp: s.Temp, Devices: s.Devices, Argv: s.Argv, Env: env, Dir: dir, Follow: s.Scripts != nil, Nice: s.Nice}
+	return order{Root: s.Root, Writable: s.Writable, Binds: s.Binds, Temp: s.Temp, Devices: s.Devices, Argv: s.Argv, Env: env, Dir: dir, Follow: s.Scripts != nil, Nice: s.Nice, Limits: s.Limits}
 }
 
 // absolute makes the paths of the host absolute: the sandbox's first process

@@ -26,6 +26,9 @@ type Spec struct {
 	// Nice is the program's niceness, see nice(1): 0 to 19.
 	Nice int
 
+	// Limits of what the program may take; see DefaultLimits.
+	Limits Limits
+
 	// Scripts is told of each maintainer script that dpkg has run, when it is
 	// over; nothing is followed when it is nil.
 	Scripts func(Script)

@@ -16,6 +16,11 @@ import (
 
 func TestMain(m *testing.M) {
 	inside, code, err := Enter()
+	if err == nil && !inside && code == 0 && privileged() && realRoot() {
+		// The same, where the host cannot give root a user namespace.
+		os.Args = append(os.Args, "-test.run=^(TestNoWayOut|TestLinksToTheHost|TestSandboxShowsNothingOfTheHost|TestNobodyOutside|TestOverlay)$")
+		inside, code, err = EnterUnshifted()
+	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
@@ -249,7 +254,7 @@ func TestSubordinateRange(t *testing.T) {
 		if err := os.WriteFile(file, []byte(c.text), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		got, err := subordinateRange(file, "builder", 1000)
+		got, err := subordinateRange(file, "builder", 1000, 65535)
 		if got != c.want || (err == nil) != (c.want != 0) {
 			t.Errorf("%q: got %d, %v", c.text, got, err)
 		}

@@ -34,6 +34,8 @@ type Runner struct {
 	Progress Progress
 	// Journal takes the output of tools, by stage; it may be nil.
 	Journal func(stage string) io.Writer
+	// Limits of what each program may take.
+	Limits sandbox.Limits
 }
 
 // run is one call of Runner.Run.

@@ -296,6 +296,7 @@ func (w *Work) exec(ctx context.Context, c tool.Command, spec sandbox.Spec) erro
 	w.commands = append(w.commands, c)
 	spec.Temp = w.Temp()
 	spec.Argv, spec.Env, spec.Dir = c.Argv, c.Env, c.Dir
+	spec.Limits = w.run.Limits
 	if c.Background {
 		spec.Nice = background.Niceness
 	}

@@ -27,6 +27,9 @@ type Seen struct {
 	User       int      `json:"user"`
 	Top        []string `json:"top"` // the names in /
 	Writable   bool     `json:"writable"`
+	// Escapes are the ways out of the sandbox that are open, of those that were Tried.
+	Escapes []string `json:"escapes"`
+	Tried   int      `json:"tried"`
 }
 
 // Look looks around.
@@ -53,26 +56,27 @@ func Look() (s Seen, err error) {
 		s.Top = append(s.Top, e.Name())
 	}
 	s.Writable = os.WriteFile("/selftest", nil, 0o600) == nil
+	s.Escapes, s.Tried = escapes(), len(ways)
 	return s, err
 }
 
 // top are the folders of the sandbox's root tree.
 var top = []string{"dev", "lib", "lib64", "proc", "run", "sys", "tmp", "usr"}
 
-// sandboxed runs isotrace itself in a root tree that has nothing else.
-func sandboxed(ctx context.Context, b *bench) error {
+// probe runs isotrace itself in a root tree that has nothing else.
+func probe(ctx context.Context, b *bench, l sandbox.Limits) (s Seen, err error) {
 	root := filepath.Join(b.dir, "root")
 	for _, name := range top {
 		if err := os.MkdirAll(filepath.Join(root, name), 0o755); err != nil {
-			return err
+			return s, err
 		}
 	}
 	if err := os.WriteFile(filepath.Join(root, "isotrace"), nil, 0o755); err != nil {
-		return err
+		return s, err
 	}
-	spec := sandbox.Spec{Root: root, Binds: []sandbox.Bind{{Source: b.program, Target: "/isotrace"}}, Argv: []string{"/isotrace", "selftest", ProbeCommand}}
+	spec := sandbox.Spec{Root: root, Limits: l, Binds: []sandbox.Bind{{Source: b.program, Target: "/isotrace"}}, Argv: []string{"/isotrace", "selftest", ProbeCommand}}
 	if libraries, err := dynamic(b.program); err != nil {
-		return err
+		return s, err
 	} else if libraries { // with tokens and key services it has some
 		for _, dir := range []string{"/usr", "/lib", "/lib64"} {
 			if source, err := filepath.EvalSymlinks(dir); err == nil {
@@ -83,11 +87,18 @@ func sandboxed(ctx context.Context, b *bench) error {
 	var out, said bytes.Buffer
 	spec.Stdout, spec.Stderr = &out, &said
 	if err := b.run(ctx, spec); err != nil {
-		return fmt.Errorf("%w: %s", err, said.String())
+		return s, fmt.Errorf("%w: %s", err, said.String())
 	}
-	var s Seen
 	if err := json.Unmarshal(out.Bytes(), &s); err != nil {
-		return fmt.Errorf("%w: %.200s", err, out.String())
+		return s, fmt.Errorf("%w: %.200s", err, out.String())
+	}
+	return s, nil
+}
+
+func sandboxed(ctx context.Context, b *bench) error {
+	s, err := probe(ctx, b, sandbox.Limits{})
+	if err != nil {
+		return err
 	}
 	foreign := slices.DeleteFunc(slices.Clone(s.Top), func(n string) bool { return n == "isotrace" || slices.Contains(top, n) })
 	secret := slices.DeleteFunc(slices.Clone(s.Variables), func(n string) bool {

@@ -90,6 +90,8 @@ var tests = []struct {
 	{"vhd", "the footer of a disk is the one that it has to have", []string{"TOR-722"}, vhd},
 	{"archive", "each byte of an archive that is changed is found", []string{"TOR-805"}, everyByte},
 	{"sandbox", "a program in a build sees no network, no host name, no files of the host", []string{"TOR-302", "TOR-303"}, sandboxed},
+	{"escape", "a program in a build finds no way out of its sandbox", []string{"TOR-313"}, noEscape},
+	{"limits", "a program that takes more than its limits is ended", []string{"TOR-314"}, limited},
 }
 
 // Run makes the tests in folders below dir; program is isotrace's own file, which runs in

@@ -3,6 +3,7 @@ package selftest
 import (
 	"archive/tar"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -153,6 +154,36 @@ func TestEachCanFail(t *testing.T) {
 					return err
 				}
 			},
+		},
+	}
+	broken["escape"] = []func(*parts){
+		func(p *parts) {
+			p.run = func(_ context.Context, s sandbox.Spec) error {
+				_, err := fmt.Fprintf(s.Stdout, `{"escapes": ["mount"], "tried": %d}`, len(ways))
+				return err
+			}
+		},
+		func(p *parts) {
+			p.run = func(_ context.Context, s sandbox.Spec) error {
+				_, err := fmt.Fprint(s.Stdout, `{"hostname": "isotrace"}`)
+				return err
+			}
+		},
+	}
+	broken["limits"] = []func(*parts){
+		func(p *parts) {
+			p.run = func(_ context.Context, s sandbox.Spec) error {
+				_, err := fmt.Fprint(s.Stdout, `{}`)
+				return err
+			}
+		},
+		func(p *parts) {
+			p.run = func(_ context.Context, s sandbox.Spec) error {
+				if s.Limits.Output > 0 {
+					return sandbox.ErrLimit
+				}
+				return errors.New("a time that nobody looks at")
+			}
 		},
 	}
 	for _, c := range tests {
