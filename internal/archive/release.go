@@ -186,7 +186,8 @@ func (r *Release) is(asked string) bool {
 		return (base == r.Suite || base == r.Codename) &&
 			slices.ContainsFunc(r.Components, func(c string) bool { return strings.HasPrefix(c, "updates/") })
 	}
-	if asked == "" {
+	if asked == "" || len(r.Components) > 0 && !slices.ContainsFunc(r.Components, func(c string) bool { return !strings.HasPrefix(c, "updates/") }) {
+		// The security archive of Debian 10 and before has the codename of the release.
 		return false
 	}
 	return asked == r.Suite || asked == r.Codename && !strings.HasPrefix(r.Suite, r.Codename+"-")

@@ -90,6 +90,8 @@ func TestReleaseIsOf(t *testing.T) {
 		{"focal-security", "focal-updates", "focal", nil, false},
 		{"buster/updates", "oldstable", "buster", security, true},
 		{"buster/updates", "oldstable", "buster", []string{"main"}, false},
+		{"buster", "oldstable", "buster", []string{"main", "contrib"}, true},
+		{"buster", "oldstable", "buster", security, false}, // the security archive's, in the archive's place
 		{"bookworm", "unstable", "sid", nil, false},
 		{"", "", "sid", nil, false},
 	} {
