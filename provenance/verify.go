@@ -73,6 +73,9 @@ type VerifyOptions struct {
 	// BaseKey has to have signed the base image; nil takes the key that the config names
 	// and the evidence has.
 	BaseKey *PublicKey
+	// ArchiveKeys are the archives' keys that are believed. Where there is none, who signed
+	// the Release files is told, and nothing is concluded from it.
+	ArchiveKeys ArchiveKeys
 	// SharedKeys are the ids of keys that may have two roles.
 	SharedKeys []string
 	// TrustedRoot names, in sigstore's JSON format, the authorities of certificates,
@@ -128,9 +131,13 @@ type verification struct {
 	iso    artifact.Digest
 	sha512 func() (string, error) // of the ISO
 	// md5 are those of the image's files.
-	md5  map[string]string
-	mu   sync.Mutex // guards held
-	held []artifact.Digest
+	md5 map[string]string
+	// suites are those of the lock, as far as their Release files are signed, and signers
+	// who signed them.
+	suites  suites
+	signers []SuiteSigners
+	mu      sync.Mutex // guards held
+	held    []artifact.Digest
 }
 
 // doneStep is a link that holds.
@@ -152,7 +159,7 @@ func (v *verification) known(rule string, content ...artifact.Digest) (name arti
 }
 
 // verifierVersion changes whenever a check that may be remembered changes.
-const verifierVersion = 4
+const verifierVersion = 5
 
 // hold remembers that a rule holds.
 func (v *verification) hold(name artifact.Digest, problems []Problem) {
@@ -173,6 +180,8 @@ type Result struct {
 	Checks        []Check `json:"checks"`
 	// ExpiredAccepted are suites that had expired when the lock was made.
 	ExpiredAccepted []string `json:"expired-accepted,omitempty"`
+	// ArchiveSigners are the keys whose signatures of the archives' Release files hold.
+	ArchiveSigners []SuiteSigners `json:"archive-signers,omitempty"`
 	// Held names the checks that need not be made again for the same content.
 	Held []artifact.Digest `json:"-"`
 	// Links are those whose signatures hold, by stage, the builder's first.
@@ -255,7 +264,7 @@ func (v *verification) run(ctx context.Context) (r Result, err error) {
 		}
 	}
 	r.Checks, err = v.checkAll(ctx)
-	r.Held = v.held
+	r.Held, r.ArchiveSigners = v.held, v.signers
 	for _, name := range sortedKeys(v.done) {
 		for _, d := range v.done[name] {
 			r.Links = append(r.Links, SignedLink{d.file, d.signer, d.record})
@@ -333,7 +342,7 @@ var rules = []rule{
 	{name: "layout", about: "the steps are those of the owner's layout, done by whom and with what it allows", check: (*verification).checkLayout, state: (*verification).layoutState},
 	{name: "chain", about: "what a stage took is what another one gave or the project holds", check: (*verification).chain},
 	{name: "lock", about: "the lock belongs to the config, and nothing but the lock was fetched", check: (*verification).checkLock},
-	{name: "archives", about: "every package stands in an index that an archive's key signed", check: (*verification).archives, beside: true},
+	{name: "archives", about: "every package stands in an index that an archive's key signed: one that you named", check: (*verification).archives, state: (*verification).archivesState, beside: true},
 	{name: "base", about: "the base image is the locked one, and its signer's, where one was asked for", check: (*verification).checkBase, state: (*verification).baseState},
 	{name: "image", about: "the image is the one that the last stage gave", check: (*verification).checkImage},
 	{name: "attested", about: "the attestations say what links, lock and SBOMs say, of this image", check: (*verification).attested, beside: true},

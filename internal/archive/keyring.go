@@ -238,7 +238,7 @@ func (k *Keyring) verifyOne(data, raw []byte, now time.Time) (Signer, string) {
 	if !ok || sig.IssuerKeyId == nil {
 		return Signer{}, "no signature with an issuer"
 	}
-	if sig.CreationTime.After(now.Add(maxFuture)) {
+	if sig.CreationTime.After(now.Add(MaxFuture)) {
 		return Signer{}, fmt.Sprintf("key %016X: the signature is from the future", *sig.IssuerKeyId)
 	}
 	reason := fmt.Sprintf("key %016X is not known", *sig.IssuerKeyId)

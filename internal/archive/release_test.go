@@ -83,7 +83,7 @@ func TestReleaseIsOf(t *testing.T) {
 	}{
 		{"bookworm", "stable", "bookworm", nil, true},
 		{"stable", "stable", "bookworm", nil, true},
-		{"bookworm-security", "stable-security", "bookworm-security", nil, true},
+		{"bookworm-security", "stable-security", "bookworm-security", security, true},
 		{"focal", "focal", "focal", nil, true},
 		{"focal-updates", "focal-updates", "focal", nil, true},
 		{"focal", "focal-updates", "focal", nil, false},
