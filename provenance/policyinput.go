@@ -112,7 +112,7 @@ func (v *verification) policyLock(settings policy.Settings) (policy.Lock, error)
 		for _, s := range signed.signers {
 			signers = append(signers, s.Primary)
 		}
-		l.Archives = append(l.Archives, policy.Archive{ID: a.ID, Signers: signers, ExpiredAccepted: a.ExpiredAccepted})
+		l.Archives = append(l.Archives, policy.Archive{ID: a.ID, Signers: signers, ExpiredAccepted: a.ExpiredAccepted, OlderAccepted: a.OlderAccepted, ChangedAccepted: a.ChangedAccepted})
 	}
 	if !newest.IsZero() && v.opts.Now.After(newest) {
 		l.AgeDays = int(v.opts.Now.Sub(newest) / (24 * time.Hour))
