@@ -180,6 +180,10 @@ type Result struct {
 	Checks        []Check `json:"checks"`
 	// ExpiredAccepted are suites that had expired when the lock was made.
 	ExpiredAccepted []string `json:"expired-accepted,omitempty"`
+	// OlderAccepted are suites that were older than in the lock before, ChangedAccepted those
+	// of another codename or origin.
+	OlderAccepted   []string `json:"older-accepted,omitempty"`
+	ChangedAccepted []string `json:"changed-accepted,omitempty"`
 	// ArchiveSigners are the keys whose signatures of the archives' Release files hold.
 	ArchiveSigners []SuiteSigners `json:"archive-signers,omitempty"`
 	// Held names the checks that need not be made again for the same content.
@@ -261,6 +265,12 @@ func (v *verification) run(ctx context.Context) (r Result, err error) {
 	for _, a := range v.Lock.Archives {
 		if a.ExpiredAccepted {
 			r.ExpiredAccepted = append(r.ExpiredAccepted, a.ID)
+		}
+		if a.OlderAccepted != "" {
+			r.OlderAccepted = append(r.OlderAccepted, a.ID)
+		}
+		if a.ChangedAccepted != "" {
+			r.ChangedAccepted = append(r.ChangedAccepted, a.ID)
 		}
 	}
 	r.Checks, err = v.checkAll(ctx)

@@ -120,9 +120,18 @@ func (a *app) verify(ctx context.Context, dir string, f verifyFlags) error {
 		return err
 	}
 	err = a.result(r, func(w io.Writer) error {
-		for _, id := range r.ExpiredAccepted {
-			if _, err := fmt.Fprintf(w, "note  %s had expired when the lock was made, and the config accepts that\n", id); err != nil {
-				return err
+		for _, note := range []struct {
+			ids  []string
+			text string
+		}{
+			{r.ExpiredAccepted, "had expired when the lock was made, and the config accepts that"},
+			{r.OlderAccepted, "is older than in the lock before, which isotrace lock --allow-older accepted"},
+			{r.ChangedAccepted, "was of another codename or origin in the lock before, which isotrace lock --allow-changed accepted"},
+		} {
+			for _, id := range note.ids {
+				if _, err := fmt.Fprintf(w, "note  %s %s\n", id, note.text); err != nil {
+					return err
+				}
 			}
 		}
 		if r.KeyFromBundle {
