@@ -109,7 +109,7 @@ func extractLayer(ctx context.Context, dir, file, diffID string, placed func(pat
 	if err != nil {
 		return err
 	}
-	plain, err := decompress.NewReader(buffered, format, maxLayer)
+	plain, err := decompress.NewReader(buffered, format, layerLimit(f))
 	if err != nil {
 		return err
 	}

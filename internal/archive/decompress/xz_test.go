@@ -148,6 +148,17 @@ func TestBombs(t *testing.T) {
 	}
 }
 
+// TestLayerLimit: a layer of zeros, of which gzip makes a thousandth, is too much before it
+// fills a disk; what layers are like is not.
+func TestLayerLimit(t *testing.T) {
+	const most = 64 << 30
+	for packed, want := range map[int64]int64{0: 256 << 20, 4_700_000: 256<<20 + 470_000_000, 30 << 20: 256<<20 + 3000<<20, 1 << 30: most, 1 << 62: most} {
+		if have := LayerLimit(packed, most); have != want {
+			t.Errorf("%d bytes: %d, want %d", packed, have, want)
+		}
+	}
+}
+
 func FuzzXZ(f *testing.F) {
 	f.Add(pack(f, xz.WriterConfig{CheckSum: xz.SHA256, BlockSize: 500}, text(1500)))
 	f.Add(append(pack(f, xz.WriterConfig{}, text(100)), make([]byte, 4)...))
