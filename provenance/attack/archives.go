@@ -114,7 +114,7 @@ func (t target) archiveChange(c Archive) error {
 		a.Keyring.Path = c.Path
 	}
 	after := tracedSuite(*a)
-	if lockText, err = t.rewrite(lockfile.FileName, lockText, lock, moved); err != nil {
+	if err := t.rewrite(lockText, lock, moved); err != nil {
 		return err
 	}
 	const head = provenance.TraceDir + "/" + trace.HeadFile
@@ -271,8 +271,7 @@ func (t target) intend(configText []byte, moved map[artifact.Digest]artifact.Dig
 	if lock.Intent, err = c.Intent(); err != nil {
 		return err
 	}
-	_, err = t.rewrite(lockfile.FileName, text, lock, moved)
-	return err
+	return t.rewrite(text, lock, moved)
 }
 
 func (t target) lock() (*lockfile.Lock, []byte, error) {
@@ -284,12 +283,13 @@ func (t target) lock() (*lockfile.Lock, []byte, error) {
 	return l, text, err
 }
 
-func (t target) rewrite(name string, was []byte, l *lockfile.Lock, moved map[artifact.Digest]artifact.Digest) ([]byte, error) {
+// rewrite writes the lock.
+func (t target) rewrite(was []byte, l *lockfile.Lock, moved map[artifact.Digest]artifact.Digest) error {
 	text, err := l.Encode()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return text, t.forge(name, was, text, moved)
+	return t.forge(lockfile.FileName, was, text, moved)
 }
 
 func (t target) evidenceFile(name string) ([]byte, error) {
