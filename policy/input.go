@@ -50,10 +50,15 @@ type BuildStages struct {
 // Archive is a suite that packages come from.
 type Archive struct {
 	ID string `json:"id"`
-	// Signers are the fingerprints of the keys that signed its Release file.
+	// Signers are the fingerprints of the primary keys whose signatures of its Release file
+	// hold.
 	Signers []string `json:"signers"`
 	// ExpiredAccepted tells that it had expired when the lock was made.
 	ExpiredAccepted bool `json:"expired-accepted"`
+	// OlderAccepted is the date of the one that was locked before it, where that is newer, and
+	// ChangedAccepted what it was of, where that was another codename or origin.
+	OlderAccepted   string `json:"older-accepted"`
+	ChangedAccepted string `json:"changed-accepted"`
 }
 
 // Package is a package of the lock.

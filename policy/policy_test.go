@@ -55,6 +55,9 @@ func open(r *Result) []string {
 	return all
 }
 
+// pin is a fingerprint.
+var pin = strings.Repeat("A", 40)
+
 func TestRules(t *testing.T) {
 	if r := evaluate(t, "", sample()); !r.Holds || len(open(r)) > 0 {
 		t.Fatalf("the sample: %v", open(r))
@@ -72,6 +75,14 @@ func TestRules(t *testing.T) {
 		{"origin", "origins: [archive]", nil, []string{"origins /etc/x is generated, in root"}},
 		{"unsigned archive", "", func(in *Input) { in.Lock.Archives[0].Signers = []string{} }, []string{"archives debian/trixie no key signed its Release file"}},
 		{"expired archive", "", func(in *Input) { in.Lock.Archives[0].ExpiredAccepted = true }, []string{"archives debian/trixie had expired when the lock was made"}},
+		{"older archive", "", func(in *Input) { in.Lock.Archives[0].OlderAccepted = "2026-01-01T00:00:00Z" }, []string{"archives debian/trixie is older than the Release file of 2026-01-01T00:00:00Z, which was locked before"}},
+		{"changed archive", "", func(in *Input) { in.Lock.Archives[0].ChangedAccepted = "codename bookworm" }, []string{"archives debian/trixie was codename bookworm in the lock before"}},
+		{"a pinned key", "archive-keys: {debian/*: ['AAAA AAAA aaaa AAAA AAAA  AAAA AAAA AAAA AAAA AAAA']}", func(in *Input) { in.Lock.Archives[0].Signers = []string{pin} }, nil},
+		{"a pinned key beside another", "archive-keys: {debian/trixie: [" + pin + "]}", func(in *Input) { in.Lock.Archives[0].Signers = []string{"B", pin} }, nil},
+		{"not the pinned key", "archive-keys: {debian/*: [" + pin + "]}", func(in *Input) { in.Lock.Archives[0].Signers = []string{"B", "C"} },
+			[]string{"archives debian/trixie is signed by B and C, and archive-keys names none of them for it"}},
+		{"a key pinned for another suite", "archive-keys: {ubuntu/*: [" + pin + "]}", func(in *Input) { in.Lock.Archives[0].Signers = []string{pin} },
+			[]string{"archives debian/trixie is signed by " + pin + ", and archive-keys names none of them for it"}},
 		{"foreign archive", "", func(in *Input) { in.Lock.Packages[0].Archive = "else/where" }, []string{"archives bash comes from else/where, which the lock does not have"}},
 		{"component", "", func(in *Input) { in.Lock.Packages[0].Component = "non-free" }, []string{"components bash is in non-free of debian/trixie"}},
 		{"a .deb of the project", "", func(in *Input) {

@@ -49,6 +49,7 @@ func TestSchema(t *testing.T) {
 		string(example): true, "{}": true,
 		"licences: {allow: [MIT]}\npackages: {minimum: {bash: \"5\"}}\ndebs: [a]\nmax-age: 3\nsigned-base: true\n":       true,
 		"off: [{rule: origins, reason: r}]\nwaivers: [{rule: r, subject: s, reason: r, by: b, until: \"2026-01-01\"}]\n": true,
+		"archive-keys: {debian/*: [" + pin + "]}\n": true, "archive-keys: [a]\n": false,
 		"debts: [a]\n": false, "debs: a\n": false, "max-age: soon\n": false, "max-age: -1\n": false, "licences: {forbid: [MIT]}\n": false,
 		"off: [{rule: origins}]\n": false, "waivers: [{rule: r, subject: s, reason: r, by: b}]\n": false,
 	} {

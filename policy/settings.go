@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"regexp"
+	"slices"
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -17,6 +20,8 @@ const (
 	FileName = "policy.yaml"
 	RulesDir = "policy"
 )
+
+var fingerprint = regexp.MustCompile(`^([0-9A-F]{40}|[0-9A-F]{64})$`)
 
 // MaxSize bounds a policy and each file of rules, in bytes.
 const MaxSize = 1 << 20
@@ -40,6 +45,9 @@ type Settings struct {
 	Packages   Packages `yaml:"packages" json:"packages"`
 	// Debs are names, or patterns of them, of packages that may be files of the project.
 	Debs []string `yaml:"debs" json:"debs"`
+	// ArchiveKeys are fingerprints of primary keys, by patterns of the suites' ids: of those
+	// that fit a suite, one has to have signed it.
+	ArchiveKeys map[string][]string `yaml:"archive-keys" json:"archive-keys"`
 	// Privileged are patterns of paths that may be setuid or setgid, have capabilities or
 	// be writable by all.
 	Privileged []string `yaml:"privileged" json:"privileged"`
@@ -118,6 +126,15 @@ func (f *Document) fill() {
 			*list = []string{}
 		}
 	}
+	if f.ArchiveKeys == nil {
+		f.ArchiveKeys = map[string][]string{}
+	}
+	for pattern, keys := range f.ArchiveKeys {
+		f.ArchiveKeys[pattern] = slices.Clone(keys)
+		for i, key := range keys {
+			f.ArchiveKeys[pattern][i] = strings.ToUpper(strings.ReplaceAll(key, " ", ""))
+		}
+	}
 	if f.Packages.Minimum == nil {
 		f.Packages.Minimum = map[string]string{}
 	}
@@ -141,6 +158,13 @@ func Parse(name string, text []byte) (*Document, error) {
 	f.fill()
 	if f.MaxAge < 0 || f.MaxImage < 0 {
 		return nil, fault.New(fault.Usage, hint, "%s: max-age and max-image are not below 0", name)
+	}
+	for pattern, keys := range f.ArchiveKeys {
+		for _, key := range keys {
+			if !fingerprint.MatchString(key) {
+				return nil, fault.New(fault.Usage, hint, "%s: archive-keys: %s: %q is no whole fingerprint: 40 or 64 hexadecimal digits", name, pattern, key)
+			}
+		}
 	}
 	for _, o := range f.Off {
 		if o.Rule == "" || o.Reason == "" {

@@ -6,7 +6,6 @@ import (
 	"path"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/isotrace/isotrace/internal/archive"
 	"github.com/isotrace/isotrace/internal/artifact"
@@ -14,15 +13,16 @@ import (
 )
 
 // archives checks the ground that everything stands on: package and source in
-// index, index in Release file, Release file signed. Signatures are judged as of
-// the Release file's own date: a key that has expired since does not undo them.
+// index, index in Release file, Release file signed, by whom the options believe and the
+// lock says. Signatures are judged as of the Release file's own date: a key that has expired
+// since does not undo them.
 func (v *verification) archives(ctx context.Context) (string, []Problem, error) {
 	own := len(v.Lock.ProjectDebs())
 	count := fmt.Sprintf("%d packages", len(v.Lock.Target)-own+len(v.Lock.Boot)+len(v.Lock.Tools))
 	if len(v.Lock.Sources) > 0 {
 		count += fmt.Sprintf(" and %d source packages", len(v.Lock.Sources))
 	}
-	what := fmt.Sprintf("%s in the indexes of %d suites, signed by their archives' keys", count, len(v.Lock.Archives))
+	what := fmt.Sprintf("%s in the indexes of %d suites", count, len(v.Lock.Archives))
 	if own > 0 {
 		what += fmt.Sprintf("; package files of the project, which the config pins: %d", own)
 	}
@@ -33,6 +33,12 @@ func (v *verification) archives(ctx context.Context) (string, []Problem, error) 
 	if len(problems) > 0 {
 		return "", bounded(problems), nil
 	}
+	signers, problems := v.archiveSigners() // cheap, and about whom the options believe: never remembered
+	if len(problems) > 0 {
+		return "", bounded(problems), nil
+	}
+	v.signers = signers
+	what += ", " + v.signedBy(signers)
 	name, known := v.known("archives", artifact.HashBytes(v.lockText))
 	if known {
 		return what, nil, nil
@@ -138,13 +144,13 @@ func (v *verification) archiveFiles() []Problem {
 // archive reads the indexes of a suite, as far as its Release file is signed and
 // names them. Of the packages it keeps those that are wanted: an index has 70,000.
 func (v *verification) archive(a lockfile.Archive, wanted map[artifact.Digest]bool) (*listing, error) {
-	release, err := v.release(a)
+	s, err := v.suite(a)
 	if err != nil {
 		return nil, err
 	}
 	l := &listing{packages: map[artifact.Digest]archive.Package{}, sources: map[string][]archive.SourcePackage{}}
 	for _, i := range a.Indexes {
-		text, err := v.index(a, release, i)
+		text, err := v.index(a, s.release, i)
 		if err != nil {
 			return nil, err
 		}
@@ -157,7 +163,7 @@ func (v *verification) archive(a lockfile.Archive, wanted map[artifact.Digest]bo
 		}
 	}
 	for _, i := range a.SourceIndexes {
-		text, err := v.index(a, release, i)
+		text, err := v.index(a, s.release, i)
 		if err != nil {
 			return nil, err
 		}
@@ -171,41 +177,6 @@ func (v *verification) archive(a lockfile.Archive, wanted map[artifact.Digest]bo
 	}
 	return l, nil
 }
-
-func (v *verification) release(a lockfile.Archive) (*archive.Release, error) {
-	keys, err := v.readDigest(KeyringName(a.Keyring.Digest), a.Keyring.Digest, 4<<20)
-	if err != nil {
-		return nil, err
-	}
-	ring, err := archive.ReadKeyring(a.Keyring.Path, keys)
-	if err != nil {
-		return nil, err
-	}
-	var signed archive.SignedRelease
-	if signed.Data, err = v.readDigest(archived(a, a.Release), a.Release.Digest, 64<<20); err != nil {
-		return nil, err
-	}
-	if a.Signature != nil {
-		if signed.Signature, err = v.readDigest(archived(a, *a.Signature), a.Signature.Digest, 1<<20); err != nil {
-			return nil, err
-		}
-	}
-	date, err := time.Parse(time.RFC3339, a.Date)
-	if err != nil {
-		return nil, err
-	}
-	release, _, _, err := signed.Verify(ring, a.Release.Path, archive.ReleaseCheck{Suite: a.Suite, Now: date.Add(signingDelay), IgnoreValidUntil: true})
-	if err != nil {
-		return nil, err
-	}
-	if !release.Date.Equal(date) || release.Codename != a.Codename {
-		return nil, fmt.Errorf("the lock has its date as %s and its codename as %s, the Release file as %s and %s", a.Date, a.Codename, release.Date.Format(time.RFC3339), release.Codename)
-	}
-	return release, nil
-}
-
-// signingDelay is how long after its date a Release file may be signed.
-const signingDelay = 24 * time.Hour
 
 // index reads an index that the Release file names.
 func (v *verification) index(a lockfile.Archive, release *archive.Release, i lockfile.Index) ([]byte, error) {

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ProtonMail/go-crypto/openpgp/clearsign"
+
 	"github.com/isotrace/isotrace/internal/archive"
 	"github.com/isotrace/isotrace/internal/archive/archivetest"
 	"github.com/isotrace/isotrace/internal/artifact"
@@ -48,7 +50,7 @@ func evidenceOf(t *testing.T) *verification {
 	}
 	a := lockfile.Archive{
 		ID: "debian/stable", Repository: "debian", Suite: "stable", Codename: s.Release.Codename, Date: date.Format(time.RFC3339),
-		Keyring: artifact.Ref{Path: "key.asc", Digest: artifact.HashBytes(key)}, Release: s.ReleaseFile,
+		Keyring: artifact.Ref{Path: "key.asc", Digest: artifact.HashBytes(key)}, Release: s.ReleaseFile, Signers: lockedSigners(s.Signers),
 		Indexes:       []lockfile.Index{{Ref: s.Indexes[0].Ref, Component: "main"}},
 		SourceIndexes: []lockfile.Index{{Ref: s.SourceIndexes[0].Ref, Component: "main"}},
 	}
@@ -71,6 +73,7 @@ func evidenceOf(t *testing.T) *verification {
 	l.SourcesMissing = []lockfile.MissingSource{{Name: "closed", Version: "1", For: []string{"closed:amd64=1"}}}
 
 	v := &verification{Bundle: &Bundle{dir: t.TempDir(), Lock: l, lockText: []byte("a lock"), Config: &config.Config{}}}
+	v.opts.ArchiveKeys.Rings = []*archive.Keyring{ring}
 	write := func(name string, from string) {
 		to := filepath.Join(v.dir, filepath.FromSlash(name))
 		text, err := os.ReadFile(from)
@@ -111,10 +114,10 @@ func TestArchives(t *testing.T) {
 		change func(t *testing.T, v *verification)
 		want   string // problems, or what was found
 	}{
-		"as locked": {func(*testing.T, *verification) {}, "2 packages and 1 source packages in the indexes of 1 suites, signed by their archives' keys; 1 source packages are in none"},
+		"as locked": {func(*testing.T, *verification) {}, "2 packages and 1 source packages in the indexes of 1 suites; 1 source packages are in none, signed by KEY (debian/stable)"},
 		"without sources": {func(_ *testing.T, v *verification) {
 			v.Lock.Sources, v.Lock.SourcesMissing, v.Lock.Archives[0].SourceIndexes = nil, nil, nil
-		}, "2 packages in the indexes of 1 suites, signed by their archives' keys"},
+		}, "2 packages in the indexes of 1 suites, signed by KEY (debian/stable)"},
 		"another package": {func(_ *testing.T, v *verification) { v.Lock.Target[0].SHA256 = other }, "hello:amd64=2.10-3+b1: is in no index of debian/stable"},
 		"another version": {func(_ *testing.T, v *verification) { v.Lock.Target[0].Version = "9" }, "hello:amd64=9: is another package in the index of debian/stable"},
 		"of another source": {func(_ *testing.T, v *verification) { v.Lock.Target[0].SourceVersion = "2.10-3+b1" },
@@ -140,7 +143,7 @@ func TestArchives(t *testing.T) {
 			v.files[archived(v.Lock.Archives[0], v.Lock.Archives[0].SourceIndexes[0].Ref)] = other
 		}, "archives/debian/dists/stable/main/source/Sources.xz: its SHA-256 is"},
 		"a package file of the project": {func(_ *testing.T, v *verification) { ownDeb(v, other, other, other) },
-			"2 packages and 1 source packages in the indexes of 1 suites, signed by their archives' keys; package files of the project, which the config pins: 1; 1 source packages are in none"},
+			"2 packages and 1 source packages in the indexes of 1 suites; package files of the project, which the config pins: 1; 1 source packages are in none, signed by KEY (debian/stable)"},
 		"a package file that the config does not pin": {func(_ *testing.T, v *verification) { ownDeb(v, other, "", other) }, "own:all=1: is debs/own.deb of the project with SHA-256 "},
 		"a package file that was not fetched":         {func(_ *testing.T, v *verification) { ownDeb(v, other, other, "") }, "own:all=1: is debs/own.deb of the project with SHA-256 "},
 		"packages for sources":                        {func(_ *testing.T, v *verification) { v.Lock.Archives[0].SourceIndexes = v.Lock.Archives[0].Indexes }, "debian/stable: dists/stable/main/binary-amd64/Packages.xz: line 1: Directory"},
@@ -148,6 +151,7 @@ func TestArchives(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			v := evidenceOf(t)
+			c.want = strings.ReplaceAll(c.want, "KEY", v.Lock.Archives[0].Signers[0].Primary)
 			c.change(t, v)
 			what, problems, err := v.archives(t.Context())
 			if err != nil {
@@ -164,6 +168,106 @@ func TestArchives(t *testing.T) {
 			}
 			if len(v.held) != 1 {
 				t.Error("that it holds is not remembered")
+			}
+		})
+	}
+}
+
+// TestWhoSigned: lock, trace and policy name those whose signatures hold, and an auditor says
+// which of them count.
+func TestWhoSigned(t *testing.T) {
+	date := time.Date(2024, 3, 2, 10, 0, 0, 0, time.UTC)
+	stranger := archivetest.NewKey(t, date.AddDate(-1, 0, 0), 0)
+	ring := func(text []byte) *archive.Keyring {
+		k, err := archive.ReadKeyring("named.asc", text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	put := func(v *verification, ref *artifact.Ref, name func() string, text []byte) {
+		ref.Digest, ref.Size = artifact.HashBytes(text), int64(len(text))
+		at := filepath.Join(v.dir, filepath.FromSlash(name()))
+		if err := os.WriteFile(at, text, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		v.files[name()] = ref.Digest
+	}
+	// takeOver has the stranger sign the Release file, with his key beside the archive's or in
+	// its place, and the lock follow as far as it is told.
+	takeOver := func(beside, locked bool) func(*verification) {
+		return func(v *verification) {
+			a := &v.Lock.Archives[0]
+			keys := stranger.Public()
+			if beside {
+				old, err := os.ReadFile(filepath.Join(v.dir, filepath.FromSlash(KeyringName(a.Keyring.Digest))))
+				if err != nil {
+					t.Fatal(err)
+				}
+				keys = append(old, keys...)
+			}
+			put(v, &a.Keyring, func() string { return KeyringName(a.Keyring.Digest) }, keys)
+			signed, err := os.ReadFile(filepath.Join(v.dir, filepath.FromSlash(archived(*a, a.Release))))
+			if err != nil {
+				t.Fatal(err)
+			}
+			block, _ := clearsign.Decode(signed)
+			put(v, &a.Release, func() string { return archived(*a, a.Release) }, archivetest.SignInline(t, block.Plaintext, date, stranger))
+			if locked {
+				id := fmt.Sprintf("%X", stranger.Fingerprint())
+				a.Signers = []lockfile.Signer{{Primary: id, Key: id}}
+			}
+		}
+	}
+	nobody := func(v *verification) { v.opts.ArchiveKeys = ArchiveKeys{} }
+	both := func(a, b func(*verification)) func(*verification) { return func(v *verification) { a(v); b(v) } }
+	for name, c := range map[string]struct {
+		change func(*verification)
+		want   string // a problem, or what was found
+		state  State
+	}{
+		"as it was":                    {func(*verification) {}, "signed by ", Valid},
+		"nobody says whom he believes": {nobody, "keys that came with the evidence", CannotTell},
+		"by fingerprint": {func(v *verification) {
+			v.opts.ArchiveKeys = ArchiveKeys{Fingerprints: []string{v.Lock.Archives[0].Signers[0].Primary}}
+		}, "signed by ", Valid},
+		"by another's fingerprint": {func(v *verification) {
+			v.opts.ArchiveKeys = ArchiveKeys{Fingerprints: []string{fmt.Sprintf("%X", stranger.Fingerprint())}}
+		}, "none of the archives' keys that you named", Invalid},
+		"by another's key": {func(v *verification) {
+			v.opts.ArchiveKeys = ArchiveKeys{Rings: []*archive.Keyring{ring(stranger.Public())}}
+		}, "none of the archives' keys that you named", Invalid},
+		"a stranger, and the lock is not": {takeOver(false, false), "the lock says that it is signed by", Invalid},
+		"a stranger beside, unlocked":     {takeOver(true, false), "the lock says that it is signed by", Invalid},
+		"a stranger, as the lock says":    {takeOver(false, true), "none of the archives' keys that you named", Invalid},
+		"a stranger beside, locked":       {takeOver(true, true), "none of the archives' keys that you named", Invalid},
+		"a stranger whom nobody judges":   {both(takeOver(true, true), nobody), fmt.Sprintf("signed by %X", stranger.Fingerprint()), CannotTell},
+		"signers that did not sign": {func(v *verification) {
+			v.Lock.Archives[0].Signers = append(v.Lock.Archives[0].Signers, lockfile.Signer{Primary: "AA", Key: "AA"})
+		}, "the lock says that it is signed by", Invalid},
+		"no signers":      {func(v *verification) { v.Lock.Archives[0].Signers = nil }, "the lock says that it is signed by nobody", Invalid},
+		"another end":     {func(v *verification) { v.Lock.Archives[0].ValidUntil = "2099-01-01T00:00:00Z" }, "the lock has its end as", Invalid},
+		"another origin":  {func(v *verification) { v.Lock.Archives[0].Origin = "Debian" }, "the lock has its origin as", Invalid},
+		"from the future": {func(v *verification) { v.opts.Now = date.Add(-48 * time.Hour) }, "from the future", Invalid},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := evidenceOf(t)
+			c.change(v)
+			what, problems, err := v.archives(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			state := v.archivesState()
+			if len(problems) > 0 {
+				what, state = problems[0].String(), Invalid
+			}
+			if !strings.Contains(what, c.want) || state != c.state {
+				t.Errorf("%s: %s\nwant %s: %s", state, what, c.state, c.want)
+			}
+			// A remembered result says nothing of whom somebody believes.
+			v.opts.Known = func(artifact.Digest) bool { return true }
+			if again, problems, err := v.archives(t.Context()); err != nil || c.state == Invalid != (len(problems) > 0) || c.state != Invalid && again != what {
+				t.Errorf("remembered: %s, %v, %v", again, problems, err)
 			}
 		})
 	}

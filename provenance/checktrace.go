@@ -47,7 +47,7 @@ func (v *verification) checkTrace(ctx context.Context) (_ string, problems []Pro
 	if known {
 		return what, nil, nil
 	}
-	problems = append(problems, v.tracedPackages(&t.Head)...)
+	problems = append(v.tracedSuites(&t.Head), v.tracedPackages(&t.Head)...)
 	tree, found := v.rootManifest()
 	problems = append(problems, found...)
 	for _, part := range trace.Parts {

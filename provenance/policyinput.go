@@ -36,6 +36,9 @@ func PolicyInput(ctx context.Context, dir string, o VerifyOptions, settings poli
 	if len(problems) > 0 {
 		return policy.Input{}, refused(errors.New(problems[0].String()))
 	}
+	if _, problems := v.archiveSigners(); len(problems) > 0 {
+		return policy.Input{}, refused(errors.New(problems[0].String()))
+	}
 	return v.policyInput(ctx, settings)
 }
 
@@ -101,11 +104,15 @@ func (v *verification) policyLock(settings policy.Settings) (policy.Lock, error)
 		if date.After(newest) {
 			newest = date
 		}
+		signed, err := v.suite(a) // a policy is about who signed, not about who the lock says did
+		if err != nil {
+			return l, fmt.Errorf("%s: %w", a.ID, err)
+		}
 		signers := []string{}
-		for _, s := range a.Signers {
+		for _, s := range signed.signers {
 			signers = append(signers, s.Primary)
 		}
-		l.Archives = append(l.Archives, policy.Archive{ID: a.ID, Signers: signers, ExpiredAccepted: a.ExpiredAccepted})
+		l.Archives = append(l.Archives, policy.Archive{ID: a.ID, Signers: signers, ExpiredAccepted: a.ExpiredAccepted, OlderAccepted: a.OlderAccepted, ChangedAccepted: a.ChangedAccepted})
 	}
 	if !newest.IsZero() && v.opts.Now.After(newest) {
 		l.AgeDays = int(v.opts.Now.Sub(newest) / (24 * time.Hour))

@@ -73,6 +73,9 @@ type VerifyOptions struct {
 	// BaseKey has to have signed the base image; nil takes the key that the config names
 	// and the evidence has.
 	BaseKey *PublicKey
+	// ArchiveKeys are the archives' keys that are believed. Where there is none, who signed
+	// the Release files is told, and nothing is concluded from it.
+	ArchiveKeys ArchiveKeys
 	// SharedKeys are the ids of keys that may have two roles.
 	SharedKeys []string
 	// TrustedRoot names, in sigstore's JSON format, the authorities of certificates,
@@ -128,9 +131,13 @@ type verification struct {
 	iso    artifact.Digest
 	sha512 func() (string, error) // of the ISO
 	// md5 are those of the image's files.
-	md5  map[string]string
-	mu   sync.Mutex // guards held
-	held []artifact.Digest
+	md5 map[string]string
+	// suites are those of the lock, as far as their Release files are signed, and signers
+	// who signed them.
+	suites  suites
+	signers []SuiteSigners
+	mu      sync.Mutex // guards held
+	held    []artifact.Digest
 }
 
 // doneStep is a link that holds.
@@ -173,6 +180,12 @@ type Result struct {
 	Checks        []Check `json:"checks"`
 	// ExpiredAccepted are suites that had expired when the lock was made.
 	ExpiredAccepted []string `json:"expired-accepted,omitempty"`
+	// OlderAccepted are suites that were older than in the lock before, ChangedAccepted those
+	// of another codename or origin.
+	OlderAccepted   []string `json:"older-accepted,omitempty"`
+	ChangedAccepted []string `json:"changed-accepted,omitempty"`
+	// ArchiveSigners are the keys whose signatures of the archives' Release files hold.
+	ArchiveSigners []SuiteSigners `json:"archive-signers,omitempty"`
 	// Held names the checks that need not be made again for the same content.
 	Held []artifact.Digest `json:"-"`
 	// Links are those whose signatures hold, by stage, the builder's first.
@@ -254,10 +267,16 @@ func (v *verification) run(ctx context.Context) (r Result, err error) {
 		if a.ExpiredAccepted {
 			r.ExpiredAccepted = append(r.ExpiredAccepted, a.ID)
 		}
+		if a.OlderAccepted != "" {
+			r.OlderAccepted = append(r.OlderAccepted, a.ID)
+		}
+		if a.ChangedAccepted != "" {
+			r.ChangedAccepted = append(r.ChangedAccepted, a.ID)
+		}
 	}
 	r.Checks, err = v.checkAll(ctx)
 	err = errors.Join(err, v.unchanged(ctx))
-	r.Held = v.held
+	r.Held, r.ArchiveSigners = v.held, v.signers
 	for _, name := range sortedKeys(v.done) {
 		for _, d := range v.done[name] {
 			r.Links = append(r.Links, SignedLink{d.file, d.signer, d.record})
@@ -335,7 +354,7 @@ var rules = []rule{
 	{name: "layout", about: "the steps are those of the owner's layout, done by whom and with what it allows", check: (*verification).checkLayout, state: (*verification).layoutState},
 	{name: "chain", about: "what a stage took is what another one gave or the project holds", check: (*verification).chain},
 	{name: "lock", about: "the lock belongs to the config, and nothing but the lock was fetched", check: (*verification).checkLock},
-	{name: "archives", about: "every package stands in an index that an archive's key signed", check: (*verification).archives, beside: true},
+	{name: "archives", about: "every package stands in an index that an archive's key signed: one that you named", check: (*verification).archives, state: (*verification).archivesState, beside: true},
 	{name: "base", about: "the base image is the locked one, and its signer's, where one was asked for", check: (*verification).checkBase, state: (*verification).baseState},
 	{name: "image", about: "the image is the one that the last stage gave", check: (*verification).checkImage},
 	{name: "attested", about: "the attestations say what links, lock and SBOMs say, of this image", check: (*verification).attested, beside: true},

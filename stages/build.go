@@ -66,6 +66,10 @@ func (s *Session) Build(ctx context.Context, out string, signer *provenance.Sign
 	if err := s.copyKeyrings(ctx, runner, g, products.Base); err != nil {
 		return nil, err
 	}
+	believed, err := s.archiveKeys()
+	if err != nil {
+		return nil, err
+	}
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		return nil, fault.New(fault.Failed, "name another folder with -o", "make the output folder: %w", err)
 	}
@@ -83,7 +87,7 @@ func (s *Session) Build(ctx context.Context, out string, signer *provenance.Sign
 	}
 	s.tell("verify", stage.StateRunning)
 	b.Checks, err = provenance.Verify(ctx, draft, provenance.VerifyOptions{
-		Key: signer.Public(), Fetched: Fetched, Report: report, Known: s.heldBefore, SHA512: s.sha512, Now: s.Now, Unreleased: true, Alone: true,
+		Key: signer.Public(), Fetched: Fetched, Report: report, Known: s.heldBefore, SHA512: s.sha512, Now: s.Now, Unreleased: true, Alone: true, ArchiveKeys: believed,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("verify the build's own output: %w", err)
@@ -165,13 +169,13 @@ func (s *Session) copyImage(ctx context.Context) (err error) {
 func (s *Session) copyKeyrings(ctx context.Context, runner *stage.Runner, g *stage.Graph, base stage.Tree) error {
 	var fromBase []artifact.Ref
 	for _, a := range s.Project.Lock.Archives {
-		if s.Store.Has(a.Keyring.Digest) {
-			continue
-		}
 		if s.Project.Lock.Image != nil && strings.HasPrefix(a.Keyring.Path, basePrefix) {
-			fromBase = append(fromBase, a.Keyring)
+			if !s.Store.Has(a.Keyring.Digest) {
+				fromBase = append(fromBase, a.Keyring)
+			}
 			continue
 		}
+		// The project's file is read even where the store has those keys: it may have others now.
 		_, text, err := s.Project.Keyring(a.Keyring.Path)
 		if err != nil {
 			return err

@@ -161,6 +161,9 @@ func (k *locking) archives(ctx context.Context) (err error) {
 			newest = s.Release.Date
 		}
 	}
+	if err := k.checkBefore(); err != nil {
+		return err
+	}
 	if t, ok := c.EpochTime(); ok {
 		newest = t
 	}
@@ -200,7 +203,7 @@ func (k *locking) keyring(signedBy string) (*archive.Keyring, []byte, error) {
 // locked is the suite as a lock has it.
 func (s *suite) locked() lockfile.Archive {
 	a := lockfile.Archive{
-		ID: s.id, Repository: s.Repository, Suite: s.Suite.Suite, Codename: s.Release.Codename,
+		ID: s.id, Repository: s.Repository, Suite: s.Suite.Suite, Codename: s.Release.Codename, Origin: s.Release.Origin,
 		Date: s.Release.Date.Format(time.RFC3339), ExpiredAccepted: s.Expired,
 		Keyring: s.keyring, Release: s.ReleaseFile, Signature: s.Signature,
 	}

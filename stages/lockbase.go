@@ -25,7 +25,7 @@ import (
 )
 
 // basePrefix marks a keyring of the base image, as against one of the project.
-const basePrefix = "base:"
+const basePrefix = lockfile.BasePrefix
 
 // baseSystem is what a base image says of itself while a lock is made.
 type baseSystem struct {

@@ -11,6 +11,7 @@ import (
 	"github.com/isotrace/isotrace/internal/config"
 	"github.com/isotrace/isotrace/internal/sandbox"
 	"github.com/isotrace/isotrace/internal/stage"
+	"github.com/isotrace/isotrace/provenance"
 	"github.com/isotrace/isotrace/stages/fetch"
 )
 
@@ -20,6 +21,12 @@ type Session struct {
 	Store   *artifact.Store
 	Mirrors Mirrors
 	Proxy   string
+	// Believed are the archives' keys that a build believes when it verifies what it made; the
+	// project's where there are none.
+	Believed provenance.ArchiveKeys
+	// AllowOlder and AllowChanged name suites, by ID, of which a lock may take an older Release
+	// file, or one of another codename or origin, than the lock before.
+	AllowOlder, AllowChanged []string
 	// Now decides whether a Release file has expired, and nothing else.
 	Now      time.Time
 	Progress stage.Progress

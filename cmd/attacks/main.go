@@ -65,6 +65,13 @@ func run(ctx context.Context, project, archive, list string) error {
 	} else if !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
+	p, err := stages.OpenProjectConfig(project)
+	if err != nil {
+		return err
+	}
+	if o.Verify.ArchiveKeys, err = p.ArchiveKeys(); err != nil {
+		return err
+	}
 	bad := 0
 	err = attack.Run(ctx, o, attacks, func(r attack.Row) {
 		if !r.As {

@@ -45,7 +45,7 @@ func TestAttacks(t *testing.T) {
 	o := attackOptions(t, p, "owner", "builder", "release")
 	o.Archive, o.Verify.TrustedRoot = mirrorOf(t, p), readAll(t, filepath.Join(p.dir, "trusted_root.json"))
 	o.Verify.OwnerKey, o.Verify.ReleaseKey = o.Keys["owner"].Public(), o.Keys["release"].Public()
-	attackAll(t, o, "", 120)
+	attackAll(t, o, "", 200)
 }
 
 // attackOptions are those of attacks on a project's output, by somebody who has some of
@@ -56,8 +56,14 @@ func attackOptions(t *testing.T, p *project, roles ...string) attack.Options {
 		Dir: p.out(), Work: e2e.dir, Keys: map[string]*provenance.Signer{},
 		Verify: provenance.VerifyOptions{Fetched: stages.Fetched, Now: time.Now()},
 	}
+	config, err := stages.OpenProjectConfig(p.dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o.Verify.ArchiveKeys, err = config.ArchiveKeys(); err != nil {
+		t.Fatal(err)
+	}
 	for _, role := range roles {
-		var err error
 		if o.Keys[role], err = provenance.LoadSigner(role, readAll(t, filepath.Join(p.dir, "keys", role+".key")), []byte(testPassword)); err != nil {
 			t.Fatal(err)
 		}

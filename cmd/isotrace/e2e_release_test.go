@@ -84,7 +84,7 @@ func released(t *testing.T) *project {
 // trust are the flags that name whom to believe about a release.
 func (p *project) trust() []string {
 	key := func(role string) string { return filepath.Join(p.dir, "keys", role+".pub") }
-	return []string{"--owner-key", key("owner"), "--release-key", key("release"), "--trusted-root", filepath.Join(p.dir, "trusted_root.json")}
+	return []string{"--owner-key", key("owner"), "--release-key", key("release"), "--trusted-root", filepath.Join(p.dir, "trusted_root.json"), "--archive-key", filepath.Join(p.dir, "keys", "debian-archive.asc")}
 }
 
 func TestReleaseVerifies(t *testing.T) {
@@ -97,7 +97,7 @@ func TestReleaseVerifies(t *testing.T) {
 	}
 	// What nobody vouched for is said to be so.
 	out, code = p.run("verify", p.out())
-	for _, want := range []string{"?     release ", "?     time ", "?     layout ", "name it with --release-key", "name it with --trusted-root", "name it with --owner-key"} {
+	for _, want := range []string{"?     release ", "?     time ", "?     layout ", "name it with --release-key", "name it with --trusted-root", "name it with --owner-key", "?     archives ", "with --archive-key"} {
 		if code != 0 || !strings.Contains(out, want) {
 			t.Errorf("nobody named: exit status %d, does not say %q:\n%s", code, want, out)
 		}

@@ -207,7 +207,7 @@ func digests(t *testing.T, dir string) string {
 
 func TestRescueVerifies(t *testing.T) {
 	p := rescue(t)
-	out, code := p.run("verify", p.out(), "--key", filepath.Join(p.dir, "keys", "builder.pub"))
+	out, code := p.run("verify", p.out(), "--key", filepath.Join(p.dir, "keys", "builder.pub"), "--archive-key", filepath.Join(p.dir, "keys", "debian-archive.asc"))
 	if code != 0 {
 		t.Fatalf("exit status %d:\n%s", code, out)
 	}

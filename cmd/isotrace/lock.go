@@ -14,6 +14,7 @@ import (
 )
 
 func (a *app) lockCommand() *cobra.Command {
+	var older, changed []string
 	c := &cobra.Command{
 		Use:   "lock",
 		Short: "Resolve the config into exact content: isotrace.lock",
@@ -22,17 +23,25 @@ signatures, and lets the toolbox's apt choose the packages, offline. The lock
 names every package, tool and base image by SHA-256, and why it is there.
 
 Keep isotrace.lock and isotrace.lock.d, which holds the Release files that the
-lock rests on, under version control: mirrors keep only the newest.`,
-		Args: cobra.NoArgs,
+lock rests on, under version control: mirrors keep only the newest.
+
+Where there is a lock already, a suite whose Release file is older than the one in it is
+refused, as is one of another codename or origin: whoever answers for a mirror may have
+kept what the archive signed long ago. --allow-older and --allow-changed accept that of
+the suites that they name; the lock says so, and so does isotrace verify.`,
+		Example: "  isotrace lock\n  isotrace lock --mirror debian=https://mirror.example.org/20260301/debian --allow-older debian/trixie",
+		Args:    cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			return inside(func() error { return a.lock(c.Context()) })
+			return inside(func() error { return a.lock(c.Context(), older, changed) })
 		},
 	}
+	c.Flags().StringArrayVar(&older, "allow-older", nil, "a `suite`, as REPOSITORY/SUITE, of which an older Release file is accepted than the lock's; may be given several times")
+	c.Flags().StringArrayVar(&changed, "allow-changed", nil, "a `suite`, as REPOSITORY/SUITE, that may have another codename or origin than in the lock; may be given several times")
 	a.mirrorFlags(c)
 	return c
 }
 
-func (a *app) lock(ctx context.Context) (err error) {
+func (a *app) lock(ctx context.Context, older, changed []string) (err error) {
 	p, err := stages.OpenProjectConfig(a.dir)
 	if err != nil {
 		return err
@@ -46,7 +55,7 @@ func (a *app) lock(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	s.Progress = progress
+	s.Progress, s.AllowOlder, s.AllowChanged = progress, older, changed
 	l, err := a.writeLock(ctx, s)
 	progress.Close()
 	if err != nil {

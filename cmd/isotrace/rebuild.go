@@ -17,6 +17,7 @@ import (
 type rebuildFlags struct {
 	out, key, builder string
 	sign              bool
+	archiveKeyFlags
 }
 
 func (a *app) rebuildCommand() *cobra.Command {
@@ -52,6 +53,7 @@ in project, its image and evidence in out, and the new build in rebuilt.`,
 	fl.StringVarP(&f.out, "output", "o", "rebuilt", "`folder` for the new image and its evidence, below the project's folder unless absolute")
 	fl.StringVar(&f.key, "key", "", "the rebuilder's private key: a `file`, or a reference as for release (default keys/rebuilder.key)")
 	fl.StringVar(&f.builder, "builder-key", "", "the builder's public key `file`, from a source that you trust")
+	f.archiveKeyFlags.register(fl)
 	fl.BoolVar(&f.sign, "sign", false, "leave the rebuilder's links in DIR, where no stage differs")
 	a.mirrorFlags(c)
 	return c
@@ -64,6 +66,10 @@ func (a *app) rebuild(ctx context.Context, of string, f rebuildFlags) error {
 		if theirs.Key, err = loadPublic(f.builder); err != nil {
 			return err
 		}
+	}
+	believed, err := f.archiveKeyFlags.keys()
+	if err != nil {
+		return err
 	}
 	fromArchive := isArchive(of)
 	if fromArchive {
@@ -80,7 +86,8 @@ func (a *app) rebuild(ctx context.Context, of string, f rebuildFlags) error {
 		return err
 	}
 	var r *stages.Rebuilt
-	err := a.making(ctx, f.out, "rebuilder", f.key, fit, func(s *stages.Session, out string, signer *provenance.Signer) (err error) {
+	err = a.making(ctx, f.out, "rebuilder", f.key, fit, func(s *stages.Session, out string, signer *provenance.Signer) (err error) {
+		s.Believed = believed
 		if fromArchive {
 			s.Mirrors = stages.Mirrors{}
 		}

@@ -173,6 +173,11 @@ func (a *app) releaseOptions(ctx context.Context, f releaseFlags) (o provenance.
 	if o.Verify, err = f.options(); err != nil {
 		return o, err
 	}
+	if !o.Verify.ArchiveKeys.Named() {
+		if o.Verify.ArchiveKeys, err = a.projectKeys(); err != nil {
+			return o, err
+		}
+	}
 	if o.Sealing, err = a.sealing(ctx, f.signFlags); err != nil {
 		return o, err
 	}

@@ -102,6 +102,9 @@ func deskOf(dir string, key *provenance.PublicKey, r provenance.Result, docs []r
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, t.Close()) }()
+	if r.Refused() != nil {
+		t.KeepSigners(provenance.ArchiveKeys{})
+	}
 	in := desk.Input{Documents: docs, Tracing: t, Verdict: r}
 	switch st, err := os.Stat(filepath.Join(dir, t.Image)); {
 	case err == nil:

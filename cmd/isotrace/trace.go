@@ -22,6 +22,7 @@ type traceFlags struct {
 	unexplained, coverage, removed                      bool
 	key                                                 string
 	limit                                               int
+	archiveKeyFlags
 }
 
 func (a *app) traceCommand() *cobra.Command {
@@ -61,6 +62,7 @@ Without a PATH or another question it prints the shares of the origins.`,
 	fl.BoolVar(&f.coverage, "coverage", false, "the shares of the origins, and the requirements that nothing serves")
 	fl.BoolVar(&f.removed, "removed", false, "packages of the lock, and files of packages, that the image has not")
 	fl.StringVar(&f.key, "key", "", "the builder's public key `file`, from a source that you trust")
+	f.archiveKeyFlags.register(fl)
 	fl.IntVar(&f.limit, "limit", 200, "print at most so many files; 0 for all")
 	c.MarkFlagsMutuallyExclusive("package", "source", "sha256", "requirement", "origin", "why", "unexplained", "coverage", "removed")
 	return c
@@ -77,6 +79,10 @@ func (a *app) trace(dir string, paths []string, f traceFlags) (err error) {
 			return err
 		}
 	}
+	believed, err := f.archiveKeyFlags.keys()
+	if err != nil {
+		return err
+	}
 	if f.part != "" && !slices.Contains(trace.Parts, f.part) {
 		return fault.New(fault.Usage, "one of "+strings.Join(trace.Parts, ", "), "--part %s: is not known", f.part)
 	}
@@ -88,6 +94,9 @@ func (a *app) trace(dir string, paths []string, f traceFlags) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, t.Close()) }()
+	if err := t.CheckSigners(believed); err != nil {
+		return err
+	}
 	q := &query{app: a, t: t, flags: f}
 	switch {
 	case len(paths) > 0:

@@ -18,6 +18,7 @@ import (
 // verifyFlags say whom to believe.
 type verifyFlags struct {
 	key, owner, base, release, identity, issuer, root, archive string
+	archiveKeyFlags
 }
 
 // register adds the flags; the builder's key is called as builderFlag says.
@@ -30,6 +31,7 @@ func (f *verifyFlags) register(c *cobra.Command, builderFlag string) {
 	fl.StringVar(&f.identity, "identity", "", "`whom` the certificate of a keyless release must name, such as a mail address")
 	fl.StringVar(&f.issuer, "issuer", "", "`URL` of who vouched for that identity")
 	fl.StringVar(&f.archive, "archive", "", "`folder` with the .debs, as a mirror has them, to prove again what the trace says of them")
+	f.archiveKeyFlags.register(fl)
 	fl.StringVar(&f.root, "trusted-root", "", "`file` with the authorities of timestamps, certificates and logs to believe, in sigstore's format")
 }
 
@@ -47,6 +49,10 @@ func (f *verifyFlags) options() (provenance.VerifyOptions, error) {
 		if *k.to, err = loadPublic(k.file); err != nil {
 			return o, err
 		}
+	}
+	var err error
+	if o.ArchiveKeys, err = f.archiveKeyFlags.keys(); err != nil {
+		return o, err
 	}
 	if (f.identity == "") != (f.issuer == "") {
 		return o, fault.New(fault.Usage, "for example --identity me@example.org --issuer https://issuer.example.org", "--identity and --issuer go together")
@@ -83,6 +89,7 @@ func (a *app) verifyCommand() *cobra.Command {
 		Long:  verifyHelp(),
 		Example: `  isotrace verify out --key builder.pub
   isotrace verify out --owner-key owner.pub --release-key release.pub
+  isotrace verify out --key builder.pub --archive-key debian-archive-keyring.gpg
   isotrace verify out --json`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error { return a.verify(c.Context(), args[0], f) },
@@ -92,7 +99,7 @@ func (a *app) verifyCommand() *cobra.Command {
 }
 
 func verifyHelp() string {
-	text := "Checks what isotrace build wrote into DIR. It needs no network, no root and no\nother tool. Without --key or --owner-key the key in the evidence is taken: that proves\nthat image and evidence belong together, not who made them. How a check came out:\n\n  ok    it holds\n  FAIL  it does not, and the line says where\n  past  it held when the image was signed, as a timestamp shows, and has expired since\n  ?     nothing speaks against it, but nothing proves it either\n\nThe checks:\n"
+	text := "Checks what isotrace build wrote into DIR. It needs no network, no root and no\nother tool. Without --key or --owner-key the key in the evidence is taken: that proves\nthat image and evidence belong together, not who made them. In the same way --archive-key\nsays whose signatures below the archives' Release files count; without it they are told,\nto be compared. How a check came out:\n\n  ok    it holds\n  FAIL  it does not, and the line says where\n  past  it held when the image was signed, as a timestamp shows, and has expired since\n  ?     nothing speaks against it, but nothing proves it either\n\nThe checks:\n"
 	names, about := provenance.Rules()
 	for i := range names {
 		text += fmt.Sprintf("  %-10s %s\n", names[i], about[i])
@@ -113,9 +120,18 @@ func (a *app) verify(ctx context.Context, dir string, f verifyFlags) error {
 		return err
 	}
 	err = a.result(r, func(w io.Writer) error {
-		for _, id := range r.ExpiredAccepted {
-			if _, err := fmt.Fprintf(w, "note  %s had expired when the lock was made, and the config accepts that\n", id); err != nil {
-				return err
+		for _, note := range []struct {
+			ids  []string
+			text string
+		}{
+			{r.ExpiredAccepted, "had expired when the lock was made, and the config accepts that"},
+			{r.OlderAccepted, "is older than in the lock before, which isotrace lock --allow-older accepted"},
+			{r.ChangedAccepted, "was of another codename or origin in the lock before, which isotrace lock --allow-changed accepted"},
+		} {
+			for _, id := range note.ids {
+				if _, err := fmt.Fprintf(w, "note  %s %s\n", id, note.text); err != nil {
+					return err
+				}
 			}
 		}
 		if r.KeyFromBundle {

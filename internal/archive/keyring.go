@@ -2,6 +2,7 @@ package archive
 
 import (
 	"bytes"
+	"crypto"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -21,8 +22,9 @@ import (
 
 // Keyring holds the public keys that may sign an archive.
 type Keyring struct {
-	name string
-	keys openpgp.EntityList
+	name   string
+	binary []byte
+	keys   openpgp.EntityList
 }
 
 // maxKeyring is fifty times the size of Debian's keyring.
@@ -39,7 +41,7 @@ func ReadKeyring(name string, data []byte) (*Keyring, error) {
 	if err != nil {
 		return nil, err
 	}
-	k := &Keyring{name: name}
+	k := &Keyring{name: name, binary: binary}
 	return k, k.add(bytes.NewReader(binary), hint)
 }
 
@@ -113,6 +115,7 @@ type Signer struct {
 	Primary string    // fingerprint of the primary key, in upper-case hexadecimal
 	Key     string    // fingerprint of the key that signed: the primary key or one of its subkeys
 	Time    time.Time // when it signed, by its own account; in UTC
+	Expires time.Time // when the signature ceases to hold, in UTC; zero for never
 }
 
 // ErrSignature is in the chain of every error about signatures.
@@ -197,12 +200,15 @@ func (k *Keyring) verify(data []byte, signatures io.Reader, name string, now tim
 		}
 		signers = append(signers, s)
 	}
+	lasting := func(s Signer) bool { return s.Expires.IsZero() || !now.After(s.Expires) }
+	if len(signers) > 0 && !slices.ContainsFunc(signers, lasting) {
+		return nil, k.unsigned(name, []string{"the signature has expired"})
+	}
 	if len(signers) == 0 {
 		if len(reasons) == 0 {
 			reasons = []string{"it is not signed"}
 		}
-		return nil, fault.New(fault.Refused, "name the keyring that the archive is signed by (signed-by), or use another mirror",
-			"%s: %w by a key of %s: %s", name, ErrSignature, k.name, strings.Join(reasons, "; "))
+		return nil, k.unsigned(name, reasons)
 	}
 	slices.SortFunc(signers, func(a, b Signer) int {
 		if c := strings.Compare(a.Primary, b.Primary); c != 0 {
@@ -216,6 +222,13 @@ func (k *Keyring) verify(data []byte, signatures io.Reader, name string, now tim
 	return slices.Compact(signers), nil
 }
 
+func (k *Keyring) unsigned(name string, reasons []string) error {
+	return fault.New(fault.Refused, "name the keyring that the archive is signed by (signed-by), or use another mirror",
+		"%s: %w by a key of %s: %s", name, ErrSignature, k.name, strings.Join(reasons, "; "))
+}
+
+// verifyOne judges the key as of the time that the signature itself states: whoever calls
+// it holds that time against another one.
 func (k *Keyring) verifyOne(data, raw []byte, now time.Time) (Signer, string) {
 	p, err := packet.NewReader(bytes.NewReader(raw)).Next()
 	if err != nil {
@@ -225,15 +238,13 @@ func (k *Keyring) verifyOne(data, raw []byte, now time.Time) (Signer, string) {
 	if !ok || sig.IssuerKeyId == nil {
 		return Signer{}, "no signature with an issuer"
 	}
-	// A clock that is a little behind must not make a fresh signature bad.
-	if sig.CreationTime.After(now) && !sig.CreationTime.After(now.Add(maxFuture)) {
-		now = sig.CreationTime
+	if sig.CreationTime.After(now.Add(MaxFuture)) {
+		return Signer{}, fmt.Sprintf("key %016X: the signature is from the future", *sig.IssuerKeyId)
 	}
-	config := &packet.Config{Time: func() time.Time { return now }}
 	reason := fmt.Sprintf("key %016X is not known", *sig.IssuerKeyId)
 	// Key IDs are not unique: try each key that has this one.
-	for _, e := range k.keys.EntitiesById(*sig.IssuerKeyId) {
-		md, err := openpgp.VerifyDetachedSignatureReader(openpgp.EntityList{e}, bytes.NewReader(data), bytes.NewReader(raw), config)
+	for _, e := range k.fresh().EntitiesById(*sig.IssuerKeyId) {
+		md, err := openpgp.VerifyDetachedSignatureReader(openpgp.EntityList{e}, bytes.NewReader(data), bytes.NewReader(raw), judging(sig.CreationTime))
 		if err == nil {
 			_, err = io.Copy(io.Discard, md.UnverifiedBody)
 		}
@@ -244,13 +255,123 @@ func (k *Keyring) verifyOne(data, raw []byte, now time.Time) (Signer, string) {
 			reason = fmt.Sprintf("key %016X: %s", *sig.IssuerKeyId, explainSignature(err))
 			continue
 		}
-		return Signer{
+		s := Signer{
 			Primary: fingerprint(e.PrimaryKey),
 			Key:     fingerprint(md.SignedBy.PublicKey),
 			Time:    md.Signature.CreationTime.UTC(),
-		}, ""
+		}
+		if lifetime := md.Signature.SigLifetimeSecs; lifetime != nil && *lifetime != 0 {
+			s.Expires = s.Time.Add(time.Duration(*lifetime) * time.Second)
+		}
+		return s, ""
 	}
 	return Signer{}, reason
+}
+
+// fresh are the keys as they were read: the library remembers of each self-signature
+// whether it held at the first time that it was asked about. Where a key is there twice,
+// what one copy revokes is revoked in the other, too.
+func (k *Keyring) fresh() openpgp.EntityList {
+	keys, err := openpgp.ReadKeyRing(bytes.NewReader(k.binary))
+	if err != nil {
+		return nil // it was read before
+	}
+	primary, sub := map[string][]*packet.VerifiableSignature{}, map[string][]*packet.VerifiableSignature{}
+	for _, e := range keys {
+		id := fingerprint(e.PrimaryKey)
+		primary[id] = append(primary[id], e.Revocations...)
+		for _, s := range e.Subkeys {
+			sub[id+fingerprint(s.PublicKey)] = append(sub[id+fingerprint(s.PublicKey)], s.Revocations...)
+		}
+	}
+	for _, e := range keys {
+		id := fingerprint(e.PrimaryKey)
+		e.Revocations = primary[id]
+		for i := range e.Subkeys {
+			e.Subkeys[i].Revocations = sub[id+fingerprint(e.Subkeys[i].PublicKey)]
+		}
+	}
+	return keys
+}
+
+// judging is what a signature must be like at a time. SHA-1 counts nowhere: neither below
+// a text nor where a key binds its names and subkeys. DSA is refused by default.
+func judging(at time.Time) *packet.Config {
+	return &packet.Config{
+		Time:                 func() time.Time { return at },
+		MinRSABits:           2048,
+		RejectHashAlgorithms: map[crypto.Hash]bool{crypto.MD5: true, crypto.RIPEMD160: true, crypto.SHA1: true},
+	}
+}
+
+// How far the time of a signature may be from the Date of the Release file below which it
+// stands. Archives sign what they date within minutes; where somebody signs by hand, within
+// a day.
+const (
+	signedBefore = 24 * time.Hour
+	signedAfter  = 48 * time.Hour
+)
+
+// AsOf keeps those who signed about the date that the signed text states, with keys that
+// were valid then: a signature's own time is the signer's to choose, so that a key that has
+// expired could sign for ever in the name of its youth.
+func (k *Keyring) AsOf(signers []Signer, date time.Time, name string) ([]Signer, error) {
+	var kept []Signer
+	var reasons []string
+	for _, s := range signers {
+		reason := ""
+		if s.Time.Before(date.Add(-signedBefore)) || s.Time.After(date.Add(signedAfter)) {
+			reason = fmt.Sprintf("was made on %s, which does not fit the Date %s", stamp(s.Time), stamp(date))
+		} else if err := k.valid(s, date); err != nil {
+			reason = fmt.Sprintf("on the Date %s: %s", stamp(date), explainSignature(err))
+		}
+		if reason != "" {
+			reasons = append(reasons, fmt.Sprintf("signature of key %s: %s", s.Key, reason))
+			continue
+		}
+		kept = append(kept, s)
+	}
+	if len(kept) == 0 {
+		return nil, k.unsigned(name, reasons)
+	}
+	return kept, nil
+}
+
+// valid tells why a signer's key could not sign at a time.
+func (k *Keyring) valid(s Signer, at time.Time) error {
+	err := errors.New("the key is not known")
+	for _, e := range k.fresh() { // a keyring may have a key twice, before and after its life was prolonged
+		if fingerprint(e.PrimaryKey) != s.Primary {
+			continue
+		}
+		keys := []*packet.PublicKey{e.PrimaryKey}
+		for _, sub := range e.Subkeys {
+			keys = append(keys, sub.PublicKey)
+		}
+		i := slices.IndexFunc(keys, func(p *packet.PublicKey) bool { return fingerprint(p) == s.Key })
+		if i < 0 {
+			continue
+		}
+		if key, ok := e.SigningKeyById(at, keys[i].KeyId, judging(at)); ok && fingerprint(key.PublicKey) == s.Key {
+			return nil
+		}
+		err = whyInvalid(e, keys[i], at)
+	}
+	return err
+}
+
+func whyInvalid(e *openpgp.Entity, id *packet.PublicKey, at time.Time) error {
+	if _, err := e.VerifyPrimaryKey(at, judging(at)); err != nil {
+		return err
+	}
+	for _, sub := range e.Subkeys {
+		if sub.PublicKey == id {
+			if _, err := sub.Verify(at, judging(at)); err != nil {
+				return err
+			}
+		}
+	}
+	return errors.New("the key may not sign")
 }
 
 func explainSignature(err error) string {

@@ -150,8 +150,8 @@ type ReleaseCheck struct {
 	IgnoreValidUntil bool      // accept a Release that has expired
 }
 
-// maxFuture allows for a clock that is behind by a day.
-const maxFuture = 24 * time.Hour
+// MaxFuture allows for a clock that is behind by a day.
+const MaxFuture = 24 * time.Hour
 
 // Check refuses a Release that is not of the suite asked for, or not of its
 // time. It returns whether an expired Release passed because the caller said so.
@@ -163,7 +163,7 @@ func (r *Release) Check(c ReleaseCheck) (expired bool, err error) {
 	if c.Now.IsZero() {
 		return false, fmt.Errorf("check of the Release file of %s: no time is given", c.Suite)
 	}
-	if r.Date.After(c.Now.Add(maxFuture)) {
+	if r.Date.After(c.Now.Add(MaxFuture)) {
 		return false, fault.New(fault.Refused, "check this machine's clock",
 			"the Release file of %s is from the future: %s, and it is %s", c.Suite, stamp(r.Date), stamp(c.Now))
 	}
@@ -187,6 +187,11 @@ func (r *Release) is(asked string) bool {
 			slices.ContainsFunc(r.Components, func(c string) bool { return strings.HasPrefix(c, "updates/") })
 	}
 	if asked == "" {
+		return false
+	}
+	notUpdates := func(c string) bool { return !strings.HasPrefix(c, "updates/") }
+	if len(r.Components) > 0 && !slices.ContainsFunc(r.Components, notUpdates) && !strings.HasSuffix(asked, "-security") {
+		// The security archive of Debian 10 and before has the codename of the release itself.
 		return false
 	}
 	return asked == r.Suite || asked == r.Codename && !strings.HasPrefix(r.Suite, r.Codename+"-")

@@ -83,13 +83,15 @@ func TestReleaseIsOf(t *testing.T) {
 	}{
 		{"bookworm", "stable", "bookworm", nil, true},
 		{"stable", "stable", "bookworm", nil, true},
-		{"bookworm-security", "stable-security", "bookworm-security", nil, true},
+		{"bookworm-security", "stable-security", "bookworm-security", security, true},
 		{"focal", "focal", "focal", nil, true},
 		{"focal-updates", "focal-updates", "focal", nil, true},
 		{"focal", "focal-updates", "focal", nil, false},
 		{"focal-security", "focal-updates", "focal", nil, false},
 		{"buster/updates", "oldstable", "buster", security, true},
 		{"buster/updates", "oldstable", "buster", []string{"main"}, false},
+		{"buster", "oldstable", "buster", []string{"main", "contrib"}, true},
+		{"buster", "oldstable", "buster", security, false}, // the security archive's, in the archive's place
 		{"bookworm", "unstable", "sid", nil, false},
 		{"", "", "sid", nil, false},
 	} {

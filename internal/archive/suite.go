@@ -88,8 +88,8 @@ type SignedRelease struct {
 	Signature []byte
 }
 
-// Verify checks the signatures and then what they sign. Nothing that is not
-// signed is parsed.
+// Verify checks the signatures and then what they sign; nothing that is not signed is
+// parsed. Who signed does not depend on the time of the check, but on the Release's Date.
 func (s SignedRelease) Verify(k *Keyring, name string, check ReleaseCheck) (_ *Release, _ []Signer, expired bool, err error) {
 	text := s.Data
 	var signers []Signer
@@ -104,6 +104,9 @@ func (s SignedRelease) Verify(k *Keyring, name string, check ReleaseCheck) (_ *R
 	r, err := ParseRelease(text, name)
 	if err != nil {
 		return nil, nil, false, fault.New(fault.Refused, fault.HintOf(err), "%w", err)
+	}
+	if signers, err = k.AsOf(signers, r.Date, name); err != nil {
+		return nil, nil, false, err
 	}
 	expired, err = r.Check(check)
 	if err != nil {

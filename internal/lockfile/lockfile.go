@@ -90,11 +90,19 @@ type Archive struct {
 	Repository string `yaml:"repository"`
 	Suite      string `yaml:"suite"`
 	Codename   string `yaml:"codename"`
-	Date       string `yaml:"date"` // RFC 3339, of the Release file
+	// Origin is the Release file's; locks of before have none.
+	Origin string `yaml:"origin,omitempty"`
+	Date   string `yaml:"date"` // RFC 3339, of the Release file
 	// ValidUntil is empty where the archive states none.
 	ValidUntil string `yaml:"valid-until,omitempty"`
 	// ExpiredAccepted tells that the Release file had expired and the config let it pass.
 	ExpiredAccepted bool `yaml:"expired-accepted,omitempty"`
+	// OlderAccepted is the date of the Release file that was locked before, where that is newer
+	// and somebody asked for the older one by name.
+	OlderAccepted string `yaml:"older-accepted,omitempty"`
+	// ChangedAccepted is what another codename or origin was locked before under the same name,
+	// where somebody asked for the change by name.
+	ChangedAccepted string `yaml:"changed-accepted,omitempty"`
 	// Keyring are the keys that may sign; its path is the project's.
 	Keyring artifact.Ref `yaml:"keyring"`
 	// Signers are the keys that did.
@@ -109,8 +117,8 @@ type Archive struct {
 
 // Signer is a key that signed a Release file.
 type Signer struct {
-	Primary string `yaml:"primary"` // fingerprint
-	Key     string `yaml:"key"`     // fingerprint of the key or subkey that signed
+	Primary string `yaml:"primary" json:"primary"` // fingerprint
+	Key     string `yaml:"key" json:"key"`         // fingerprint of the key or subkey that signed
 }
 
 // Index is a Packages or Sources index.
@@ -229,6 +237,9 @@ func (l *Lock) CheckConfig(c *config.Config) error {
 	if l.Intent != intent {
 		return fault.New(fault.Usage, "run isotrace lock, look at what changes, and keep both",
 			"%s does not belong to %s: the config's base, archives or packages have changed since", FileName, config.FileName)
+	}
+	if err := l.checkArchives(c); err != nil {
+		return err
 	}
 	if err := l.checkDebs(c); err != nil {
 		return err

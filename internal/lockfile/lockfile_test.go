@@ -192,6 +192,7 @@ func TestCheckConfig(t *testing.T) {
 	}
 	c := parse("")
 	l := sample()
+	l.Archives[0].Keyring.Path, l.Epoch = "base:/k.asc", 1767225600 // as openBase and archives leave it
 	var err error
 	if l.Intent, err = c.Intent(); err != nil {
 		t.Fatal(err)

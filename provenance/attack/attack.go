@@ -80,6 +80,9 @@ type Change struct {
 	Attest string `yaml:"attest"`
 	// Sums writes the evidence's SHA256SUMS anew, signed by the role.
 	Sums string `yaml:"sums"`
+	// Archive and Forge change what the evidence rests on, and have the links follow.
+	Archive *Archive `yaml:"archive"`
+	Forge   *Forge   `yaml:"forge"`
 	// Release writes the release's SHA256SUMS, and the image's signatures, anew.
 	Release string `yaml:"release"`
 }

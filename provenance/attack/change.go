@@ -133,6 +133,10 @@ func (t target) apply(ctx context.Context, c Change) error {
 		return t.sign(c.Sign, c.As)
 	case c.Attest != "":
 		return t.attest(c)
+	case c.Archive != nil:
+		return t.archiveChange(*c.Archive)
+	case c.Forge != nil:
+		return t.forgeChange(*c.Forge)
 	case c.Sums != "":
 		return t.sums(c.Sums)
 	case c.Release != "":

@@ -9,6 +9,7 @@ import (
 
 	"github.com/klauspost/compress/zstd"
 
+	"github.com/isotrace/isotrace/internal/archive/decompress"
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/roottree"
 	"github.com/isotrace/isotrace/internal/trace"
@@ -52,11 +53,10 @@ func oneLine(name string) string {
 
 // findIn looks a digest up in an index.
 func findIn(packed []byte, d artifact.Digest) (name string, ok bool, err error) {
-	dec, err := zstd.NewReader(bytes.NewReader(packed), zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxPlain))
+	dec, err := decompress.NewReader(bytes.NewReader(packed), "zst", maxPlain)
 	if err != nil {
 		return "", false, err
 	}
-	defer dec.Close()
 	lines := bufio.NewScanner(dec)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {

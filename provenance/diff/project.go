@@ -164,6 +164,11 @@ func lockFacts(l *lockfile.Lock) map[string]string {
 		if a.ExpiredAccepted {
 			facts[at+".expired-accepted"] = "true"
 		}
+		for name, value := range map[string]string{"older-accepted": a.OlderAccepted, "changed-accepted": a.ChangedAccepted} {
+			if value != "" {
+				facts[at+"."+name] = value
+			}
+		}
 		var signers []string
 		for _, s := range a.Signers {
 			signers = append(signers, s.Key)

@@ -52,6 +52,14 @@ func deviations(p *page) error {
 			p.row(from(lockCite, intent), "the Release file of "+a.ID+" had expired at "+a.ValidUntil, "archives, ignore-valid-until", "")
 		}
 	}
+	for _, a := range d.Lock.Archives {
+		if a.OlderAccepted != "" {
+			p.row(from(lockCite), "the Release file of "+a.ID+" is of "+a.Date+"; the lock before had that of "+a.OlderAccepted, "isotrace lock, --allow-older", "")
+		}
+		if a.ChangedAccepted != "" {
+			p.row(from(lockCite), a.ID+" was "+a.ChangedAccepted+" in the lock before, and is codename "+a.Codename+", origin "+a.Origin, "isotrace lock, --allow-changed", "")
+		}
+	}
 	for _, k := range d.Config.Sanitise.Keep {
 		p.row(from(intent), "the pass "+k+" is left out", "sanitise.keep", "")
 	}

@@ -120,7 +120,7 @@ func extractLayer(ctx context.Context, dir, file, diffID string, placed func(pat
 	if err != nil {
 		return did, err
 	}
-	plain, err := decompress.NewReader(buffered, format, maxLayer)
+	plain, err := decompress.NewReader(buffered, format, layerLimit(f))
 	if err != nil {
 		return did, err
 	}

@@ -59,6 +59,22 @@ func decoder(r io.Reader, format string) (io.Reader, error) {
 	return nil, errors.New("the compression is not supported")
 }
 
+// What a layer of an image may hold however well it compresses, and for each of its bytes
+// past that. gzip alone makes a thousand bytes of one.
+const (
+	layerFree  = 256 << 20
+	layerRatio = 100
+)
+
+// LayerLimit is how many bytes a layer of an image that has packed bytes may hold, at most
+// most: nothing says it beforehand.
+func LayerLimit(packed, most int64) int64 {
+	if packed > (most-layerFree)/layerRatio {
+		return most
+	}
+	return layerFree + packed*layerRatio
+}
+
 type limited struct {
 	r     io.Reader
 	left  int64
