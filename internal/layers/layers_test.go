@@ -23,7 +23,7 @@ var own = map[string][]string{
 	"internal/epoch":    {},
 	"internal/tool":     {},
 	"internal/sandbox":  {"internal/fault"},
-	"internal/stage":    {"internal/artifact", "internal/background", "internal/epoch", "internal/fault", "internal/roottree", "internal/sandbox", "internal/tool"},
+	"internal/stage":    {"internal/artifact", "internal/background", "internal/epoch", "internal/fault", "internal/regular", "internal/roottree", "internal/sandbox", "internal/tool"},
 	"internal/roottree": {"internal/artifact"},
 }
 

@@ -19,6 +19,7 @@ import (
 	"github.com/isotrace/isotrace/internal/grubimage"
 	"github.com/isotrace/isotrace/internal/initrd"
 	"github.com/isotrace/isotrace/internal/medium"
+	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/internal/roottree"
 	"github.com/isotrace/isotrace/internal/stage"
 	"github.com/isotrace/isotrace/internal/system"
@@ -404,7 +405,7 @@ func (r *run) grubKernel(image *grubimage.Image, files []string) ([]trace.Placed
 	}
 	var placed []trace.Placed
 	for _, name := range files {
-		b, rerr := root.ReadFile("usr/lib/grub/" + image.Platform + "/" + name)
+		b, rerr := regular.Read(root, "usr/lib/grub/"+image.Platform+"/"+name, 16<<20)
 		if rerr != nil {
 			err = rerr
 			break
