@@ -318,32 +318,6 @@ func releases(l *lockfile.Lock) map[string]artifact.Ref {
 	return files
 }
 
-// SaveLock writes the lock, and before it the Release files that it rests on.
-func (s *Session) SaveLock(l *lockfile.Lock) error {
-	text, err := l.Encode()
-	if err != nil {
-		return err
-	}
-	dir := filepath.Join(s.Project.Dir, ReleasesDir)
-	if err := os.RemoveAll(dir); err != nil {
-		return err
-	}
-	for name, ref := range releases(l) {
-		b, err := regular.ReadNamed(s.Store.Path(ref.Digest), ref.Size)
-		if err != nil {
-			return err
-		}
-		at := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
-			return err
-		}
-		if err := artifact.WriteBytes(at, 0o644, b); err != nil {
-			return err
-		}
-	}
-	return artifact.WriteBytes(filepath.Join(s.Project.Dir, lockfile.FileName), 0o644, text)
-}
-
 // copyReleases brings the project's Release files into the store. What is not
 // there is left to the mirrors.
 func (s *Session) copyReleases() (err error) {
