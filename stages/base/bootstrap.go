@@ -22,7 +22,7 @@ const Changes = "changes"
 // package configured by the system's own dpkg.
 func Bootstrap(debs stage.Set) stage.Stage {
 	return stage.Stage{
-		Name: "base", Version: 6,
+		Name: "base", Version: 7,
 		Takes: "minimal system's .debs", Gives: "base tree",
 		Inputs:  []stage.Input{{Name: "debs", From: debs}},
 		Outputs: []stage.Output{{Name: "root", Kind: stage.KindTree}, {Name: Changes, Kind: stage.KindFile}},

@@ -75,7 +75,7 @@ const maxEdited = 16 << 20
 // with them in place.
 func Stage(root stage.Tree, materials []stage.Material, p Params) stage.Stage {
 	return stage.Stage{
-		Name: "customise", Version: 5, Params: p,
+		Name: "customise", Version: 6, Params: p,
 		Takes: "root tree, overlay, scripts, settings", Gives: "root tree",
 		Inputs:    []stage.Input{{Name: "root", From: root}},
 		Materials: materials,

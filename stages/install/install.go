@@ -40,7 +40,7 @@ const Changes = "changes"
 // tree with all packages configured.
 func Stage(root stage.Tree, debs stage.Set, preseed []stage.Material, p Params) stage.Stage {
 	return stage.Stage{
-		Name: "install", Version: 5, Params: p,
+		Name: "install", Version: 6, Params: p,
 		Takes: "base tree, .debs", Gives: "root tree with every package configured",
 		Inputs:    []stage.Input{{Name: "root", From: root}, {Name: "debs", From: debs}},
 		Materials: preseed,

@@ -23,7 +23,7 @@ const Changes = "changes"
 // Stage takes the customised root tree and gives the one that ships.
 func Stage(root stage.Tree, p Params) stage.Stage {
 	return stage.Stage{
-		Name: "sanitise", Version: 4, Params: p,
+		Name: "sanitise", Version: 5, Params: p,
 		Takes: "root tree", Gives: "root tree without what varies or leaks",
 		Inputs:  []stage.Input{{Name: "root", From: root}},
 		Outputs: []stage.Output{{Name: "root", Kind: stage.KindTree}, {Name: Changes, Kind: stage.KindFile}},
