@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/isotrace/isotrace/internal/archive"
 	"github.com/isotrace/isotrace/internal/artifact"
@@ -234,6 +235,9 @@ func (c *collector) overlay(ctx context.Context, o config.Overlay, m *Materials)
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
 		}
+		if !utf8.ValidString(name) {
+			return fault.New(fault.Usage, "rename it, or have a script make it: records are JSON, which holds no other names", "overlay %q: its name is not UTF-8", name)
+		}
 		if d.IsDir() {
 			return nil
 		}
@@ -254,6 +258,9 @@ func (c *collector) overlay(ctx context.Context, o config.Overlay, m *Materials)
 		case d.Type()&fs.ModeSymlink != 0:
 			if f.Link, err = c.root.Readlink(name); err != nil {
 				return err
+			}
+			if !utf8.ValidString(f.Link) {
+				return fault.New(fault.Usage, "have a script make the link: records are JSON, which holds no other names", "overlay %q: its target %q is not UTF-8", name, f.Link)
 			}
 			f.LinkOf = RecordPath(name)
 		case d.Type().IsRegular():

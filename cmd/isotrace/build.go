@@ -130,11 +130,11 @@ func (a *app) lockAndBuild(ctx context.Context, s *stages.Session, out string, s
 	return s.Build(ctx, out, signer, tellFailed(s))
 }
 
-// tellFailed shows, while a build goes on, what of it does not verify.
+// tellFailed shows, while a build goes on, all that of it does not verify.
 func tellFailed(s *stages.Session) func(provenance.Check) {
 	return func(c provenance.Check) {
-		if !c.OK() {
-			s.Progress.Line("verify", c.Rule+": "+c.Problems[0].String())
+		for _, p := range c.Problems {
+			s.Progress.Line("verify", c.Rule+": "+p.String())
 		}
 	}
 }
