@@ -72,15 +72,20 @@ func (t *tree) shipped() (map[string]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	folders := map[string]string{} // where they really are
-	place := func(name string) string {
-		dir := path.Dir(name)
-		at, ok := folders[dir]
-		if !ok {
-			at = path.Dir(t.real(name))
-			folders[dir] = at
+	links := map[string]string{} // looked up once each: through the os.Root it takes long
+	readlink := func(p string) (string, bool) {
+		target, known := links[p]
+		if !known {
+			target, _ = t.root.Readlink(p) // no link is "", and so is what is not there
+			links[p] = target
 		}
-		return path.Join(at, path.Base(name))
+		return target, target != ""
+	}
+	place := func(name string) string {
+		if at, err := roottree.Resolve(name, readlink); err == nil {
+			return at
+		}
+		return name
 	}
 	for _, p := range db.Packages {
 		for _, name := range p.Files {
