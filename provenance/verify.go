@@ -461,8 +461,24 @@ func (v *verification) checkLock(context.Context) (string, []Problem, error) {
 	return fmt.Sprintf("%d files fetched, all of them locked", len(want)), problems, nil
 }
 
-// Refused is the error of a verification in which something does not hold.
+// Refused is the error of a verification in which something does not hold, of which the
+// user has seen nothing else.
 func (r Result) Refused() error {
+	return r.RefusedBut("isotrace verify names " + r.Named())
+}
+
+// Named says how much of what does not hold the checks name.
+func (r Result) Named() string {
+	for _, c := range r.Failed() {
+		if slices.ContainsFunc(c.Problems, func(p Problem) bool { return p.File == cutFiles }) {
+			return fmt.Sprintf("every rule, and up to %d files of each", maxProblems)
+		}
+	}
+	return "every file and rule"
+}
+
+// RefusedBut is Refused for a user who is told where the rest is.
+func (r Result) RefusedBut(where string) error {
 	failed := r.Failed()
 	if len(failed) == 0 {
 		return nil
@@ -472,16 +488,19 @@ func (r Result) Refused() error {
 		names = append(names, c.Rule)
 	}
 	first := failed[0].Problems[0]
-	return fault.New(fault.Refused, "do not use the image; the lines above name every file and rule", "verification failed: %s: %s", strings.Join(names, ", "), first)
+	return fault.New(fault.Refused, "do not use the image; "+where, "verification failed: %s: %s", strings.Join(names, ", "), first)
 }
 
 // maxProblems bounds what one check reports.
 const maxProblems = 50
+
+// cutFiles stands for the files that a check does not report.
+const cutFiles = "…"
 
 func bounded(problems []Problem) []Problem {
 	if len(problems) <= maxProblems {
 		return problems
 	}
 	more := len(problems) - maxProblems
-	return append(slices.Clone(problems[:maxProblems]), Problem{"…", fmt.Sprintf("and %d more", more)})
+	return append(slices.Clone(problems[:maxProblems]), Problem{cutFiles, fmt.Sprintf("and %d more", more)})
 }

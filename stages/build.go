@@ -41,6 +41,9 @@ func (s *Session) Build(ctx context.Context, out string, signer *provenance.Sign
 	if err := errors.Join(p.Config.CheckPasswords(p.ConfigText), p.Lock.CheckConfig(p.Config)); err != nil {
 		return nil, err
 	}
+	if err := s.checkRelease(out); err != nil {
+		return nil, err
+	}
 	materials, err := p.Collect(ctx, s.Store)
 	if err != nil {
 		return nil, err
@@ -73,10 +76,14 @@ func (s *Session) Build(ctx context.Context, out string, signer *provenance.Sign
 	if err := os.MkdirAll(out, 0o755); err != nil {
 		return nil, fault.New(fault.Failed, "name another folder with -o", "make the output folder: %w", err)
 	}
-	if err := sweep(out); err != nil {
+	at, err := realFolder(out)
+	if err != nil {
 		return nil, err
 	}
-	draft, err := os.MkdirTemp(out, provenance.DraftPrefix+"*")
+	if err := sweep(at); err != nil {
+		return nil, err
+	}
+	draft, err := os.MkdirTemp(at, provenance.DraftPrefix+"*")
 	if err != nil {
 		return nil, artifact.ExplainWrite(err)
 	}
@@ -92,7 +99,7 @@ func (s *Session) Build(ctx context.Context, out string, signer *provenance.Sign
 	if err != nil {
 		return nil, fmt.Errorf("verify the build's own output: %w", err)
 	}
-	if err := b.Checks.Refused(); err != nil {
+	if err := b.Checks.RefusedBut("the lines above name " + b.Checks.Named()); err != nil {
 		s.tell("verify", stage.StateFailed)
 		return nil, fmt.Errorf("the build's own output: %w", err)
 	}
@@ -104,15 +111,22 @@ func (s *Session) Build(ctx context.Context, out string, signer *provenance.Sign
 	if p.Config.Sources {
 		b.Sources = filepath.Join(out, provenance.SourcesName(p.Config))
 	}
-	var images []string
 	for _, i := range productsOf(p.Config) {
-		images = append(images, i.file)
 		if i.stage == "disk" {
 			made := results["disk"].Outputs[i.file].File
 			b.Disks = append(b.Disks, artifact.Ref{Path: filepath.Join(out, i.file), Digest: made.Digest, Size: made.Size})
 		}
 	}
-	return b, publish(draft, out, images...)
+	return b, s.publish(draft, at)
+}
+
+// realFolder is where a folder is, without links: it is to be moved.
+func realFolder(dir string) (string, error) {
+	at, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return "", err
+	}
+	return filepath.Abs(at)
 }
 
 // fetch makes the archives' client only when something is to be fetched: a

@@ -4,13 +4,10 @@ import (
 	"bytes"
 	"crypto/sha512"
 	"errors"
-	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -139,22 +136,6 @@ func copyFile(from, to string) (err error) {
 	return out.Sync()
 }
 
-// sweep removes what a killed build has left in the output folder.
-func sweep(out string) error {
-	entries, err := os.ReadDir(out)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), provenance.DraftPrefix) {
-			if err := os.RemoveAll(filepath.Join(out, e.Name())); err != nil {
-				return fmt.Errorf("remove what an earlier build left: %w", err)
-			}
-		}
-	}
-	return nil
-}
-
 // sameEvidence tells whether two folders have the same images and evidence, as their
 // sums tell.
 func sameEvidence(a, b string) (bool, error) {
@@ -187,38 +168,4 @@ func keepLinks(draft, out string) error {
 		}
 	}
 	return nil
-}
-
-// publish moves a verified draft into place, of the images those that it has.
-// The first image goes last: whoever finds it finds its evidence. Between the
-// steps there is no image at all. What was released stays so only where the evidence
-// is the same.
-func publish(draft, out string, images ...string) error {
-	if same, err := sameEvidence(draft, out); err != nil {
-		return err
-	} else if !same {
-		if err := provenance.Unrelease(out); err != nil {
-			return err
-		}
-	} else if err := keepLinks(draft, out); err != nil {
-		return err
-	}
-	for _, i := range images {
-		if err := os.Remove(filepath.Join(out, i)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	old := filepath.Join(out, provenance.EvidenceDir)
-	if err := os.Rename(old, filepath.Join(draft, "old")); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := os.Rename(filepath.Join(draft, provenance.EvidenceDir), old); err != nil {
-		return err
-	}
-	for _, i := range slices.Backward(images) {
-		if err := os.Rename(filepath.Join(draft, i), filepath.Join(out, i)); err != nil && (i == images[0] || !errors.Is(err, fs.ErrNotExist)) {
-			return err
-		}
-	}
-	return artifact.SyncDir(out)
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/isotrace/isotrace/internal/archive"
 	"github.com/isotrace/isotrace/internal/artifact"
@@ -234,6 +235,9 @@ func (c *collector) overlay(ctx context.Context, o config.Overlay, m *Materials)
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
 		}
+		if !utf8.ValidString(name) {
+			return fault.New(fault.Usage, "rename it, or have a script make it: records are JSON, which holds no other names", "overlay %q: its name is not UTF-8", name)
+		}
 		if d.IsDir() {
 			return nil
 		}
@@ -254,6 +258,9 @@ func (c *collector) overlay(ctx context.Context, o config.Overlay, m *Materials)
 		case d.Type()&fs.ModeSymlink != 0:
 			if f.Link, err = c.root.Readlink(name); err != nil {
 				return err
+			}
+			if !utf8.ValidString(f.Link) {
+				return fault.New(fault.Usage, "have a script make the link: records are JSON, which holds no other names", "overlay %q: its target %q is not UTF-8", name, f.Link)
 			}
 			f.LinkOf = RecordPath(name)
 		case d.Type().IsRegular():
@@ -316,32 +323,6 @@ func releases(l *lockfile.Lock) map[string]artifact.Ref {
 		}
 	}
 	return files
-}
-
-// SaveLock writes the lock, and before it the Release files that it rests on.
-func (s *Session) SaveLock(l *lockfile.Lock) error {
-	text, err := l.Encode()
-	if err != nil {
-		return err
-	}
-	dir := filepath.Join(s.Project.Dir, ReleasesDir)
-	if err := os.RemoveAll(dir); err != nil {
-		return err
-	}
-	for name, ref := range releases(l) {
-		b, err := regular.ReadNamed(s.Store.Path(ref.Digest), ref.Size)
-		if err != nil {
-			return err
-		}
-		at := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
-			return err
-		}
-		if err := artifact.WriteBytes(at, 0o644, b); err != nil {
-			return err
-		}
-	}
-	return artifact.WriteBytes(filepath.Join(s.Project.Dir, lockfile.FileName), 0o644, text)
 }
 
 // copyReleases brings the project's Release files into the store. What is not

@@ -32,6 +32,8 @@ type Session struct {
 	Progress stage.Progress
 	// Journal takes what tools print, by stage; it may be nil.
 	Journal func(stage string) io.Writer
+	// ReplaceRelease lets a build take the place of a release.
+	ReplaceRelease bool
 
 	unmetTold bool
 }

@@ -3,6 +3,7 @@ package stages
 import (
 	"archive/tar"
 	"bytes"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -179,6 +180,31 @@ func TestCollect(t *testing.T) {
 	p.Config.Overlay, p.Config.Scripts = nil, []config.Source{{From: "s2.sh"}}
 	if _, err := p.Collect(t.Context(), store); err == nil {
 		t.Error("a script was read through a link out of the project")
+	}
+}
+
+// TestCollectNames: what records cannot name is refused before anything is built.
+func TestCollectNames(t *testing.T) {
+	for name, lay := range map[string]func(at string) error{
+		"file":   func(at string) error { return os.WriteFile(filepath.Join(at, "caf\xe9"), nil, 0o644) },
+		"folder": func(at string) error { return os.MkdirAll(filepath.Join(at, "caf\xe9/b"), 0o755) },
+		"link":   func(at string) error { return os.Symlink("b", filepath.Join(at, "caf\xe9")) },
+		"target": func(at string) error { return os.Symlink("caf\xe9", filepath.Join(at, "b")) },
+	} {
+		dir := t.TempDir()
+		text := "name: x\nrelease: \"1\"\nbase: {oci: l}\noverlay: [{from: files, to: /}]\n"
+		err := errors.Join(os.WriteFile(filepath.Join(dir, config.FileName), []byte(text), 0o644), os.MkdirAll(filepath.Join(dir, "files/a"), 0o755), lay(filepath.Join(dir, "files/a")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err := OpenProject(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = p.Collect(t.Context(), openStore(t))
+		if fault.ClassOf(err) != fault.Usage || !strings.Contains(fmt.Sprint(err), `caf\xe9": `) && !strings.Contains(fmt.Sprint(err), `caf\xe9" is`) || !strings.Contains(fmt.Sprint(err), "is not UTF-8") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

@@ -150,7 +150,7 @@ func (a *app) archiveCheck(ctx context.Context, name string) (err error) {
 	c := checked{archive.Digest, len(archive.Files), v.Size(), damage}
 	if err := a.result(c, func(w io.Writer) error {
 		for _, d := range damage {
-			if _, err := fmt.Fprintf(w, "FAIL  %s: %s (from byte %d on, in %s)\n", printable(d.What), d.Detail, d.Offset, filepath.Base(v.At(d.Offset))); err != nil {
+			if _, err := fmt.Fprintf(w, "FAIL  %s: %s (from byte %d on, in %s)\n", line(d.What), line(d.Detail), d.Offset, filepath.Base(v.At(d.Offset))); err != nil {
 				return err
 			}
 		}

@@ -253,12 +253,12 @@ an image.`,
 			}
 			return a.result(hits, func(w io.Writer) error {
 				if len(hits) == 0 {
-					_, err := fmt.Fprintf(w, "none of %d baselines holds %s\n", len(r.Entries), args[0])
+					_, err := fmt.Fprintf(w, "none of %d baselines holds %s\n", len(r.Entries), line(args[0]))
 					return err
 				}
 				t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
 				for _, h := range hits {
-					fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", h.Baseline, h.Date, h.Kind, h.What)
+					fmt.Fprintf(t, "%s\t%s\t%s\t%s\n", line(h.Baseline), line(h.Date), line(h.Kind), line(h.What))
 				}
 				return t.Flush()
 			})
@@ -316,7 +316,7 @@ func (a *app) baselineCheck(r *baseline.Register, head string) error {
 	answer := registerAnswer{len(r.Entries), r.Head, slices.Concat([]provenance.Problem{}, r.Problems)}
 	err := a.result(answer, func(w io.Writer) error {
 		for _, p := range r.Problems {
-			if _, err := fmt.Fprintf(w, "FAIL  %s\n", p); err != nil {
+			if _, err := fmt.Fprintf(w, "FAIL  %s\n", line(p.String())); err != nil {
 				return err
 			}
 		}

@@ -18,31 +18,34 @@ import (
 
 func (a *app) buildCommand() *cobra.Command {
 	var out, key string
+	var replace bool
 	c := &cobra.Command{
 		Use:   "build",
 		Short: "Make the image and its evidence, and verify them",
 		Long: `Makes the image that isotrace.lock describes; makes the lock first where there
 is none. Each stage leaves a signed in-toto link; a stage whose inputs have not
 changed comes from the store. What was written is verified before it takes the
-place of what was there.`,
+place of what was there, which is there until then. A folder that holds anything else is
+refused, and so is one with a release, unless the build gives the very same evidence.`,
 		Example: `  isotrace build
   isotrace -C examples/rescue build -o out --key builder.key`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			return inside(func() error { return a.build(c.Context(), out, key) })
+			return inside(func() error { return a.build(c.Context(), out, key, replace) })
 		},
 	}
 	c.Flags().StringVarP(&out, "output", "o", "out", "`folder` for the image and its evidence, below the project's folder unless absolute")
 	c.Flags().StringVar(&key, "key", "", "the builder's private key: a `file`, or a reference as for release (default keys/builder.key)")
+	c.Flags().BoolVar(&replace, "replace-release", false, "take the place of a release, whose signatures are lost then")
 	a.mirrorFlags(c)
 	return c
 }
 
-func (a *app) build(ctx context.Context, out, key string) error {
+func (a *app) build(ctx context.Context, out, key string, replace bool) error {
 	var b *stages.Built
 	var by string
 	err := a.making(ctx, out, "builder", key, (*stages.Project).CheckLayout, func(s *stages.Session, out string, signer *provenance.Signer) (err error) {
-		by = signer.Public().KeyID()
+		by, s.ReplaceRelease = signer.Public().KeyID(), replace
 		b, err = a.lockAndBuild(ctx, s, out, signer)
 		return err
 	})
@@ -96,7 +99,10 @@ func (a *app) making(ctx context.Context, out, role, key string, fit func(*stage
 		return err
 	}
 	defer func() { err = errors.Join(err, release()) }()
-	journal, err := openJournal(filepath.Join(out, "journal"))
+	if err := stages.CheckOutput(out); err != nil {
+		return err
+	}
+	journal, err := openJournal(filepath.Join(out, provenance.JournalDir))
 	if err != nil {
 		return err
 	}
@@ -124,11 +130,11 @@ func (a *app) lockAndBuild(ctx context.Context, s *stages.Session, out string, s
 	return s.Build(ctx, out, signer, tellFailed(s))
 }
 
-// tellFailed shows, while a build goes on, what of it does not verify.
+// tellFailed shows, while a build goes on, all that of it does not verify.
 func tellFailed(s *stages.Session) func(provenance.Check) {
 	return func(c provenance.Check) {
-		if !c.OK() {
-			s.Progress.Line("verify", c.Rule+": "+c.Problems[0].String())
+		for _, p := range c.Problems {
+			s.Progress.Line("verify", c.Rule+": "+p.String())
 		}
 	}
 }

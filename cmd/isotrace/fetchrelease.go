@@ -28,7 +28,7 @@ looked at.`,
 				return err
 			}
 			if !a.json {
-				fmt.Printf("fetched into %s\n", printable(out))
+				fmt.Printf("fetched into %s\n", line(out))
 			}
 			return a.verify(c.Context(), out, f)
 		},

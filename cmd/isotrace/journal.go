@@ -13,6 +13,7 @@ import (
 
 	"github.com/isotrace/isotrace/internal/sandbox"
 	"github.com/isotrace/isotrace/internal/stage"
+	"github.com/isotrace/isotrace/provenance"
 )
 
 // journal is what a build leaves for people and nobody signs: what the tools
@@ -44,10 +45,19 @@ func openJournal(dir string) (*journal, error) {
 	if namespaced, why := sandbox.Shield(); !namespaced {
 		privileges = "the host's root: " + why
 	}
-	return &journal{
+	j := &journal{
 		dir: dir, files: map[string]*os.File{}, start: now(), began: map[string]time.Time{}, Times: map[string]stageTiming{},
 		Host: map[string]string{"processors": fmt.Sprint(runtime.NumCPU()), "go": runtime.Version(), "started": now().UTC().Format(time.RFC3339), "privileges": privileges},
-	}, nil
+	}
+	return j, j.write() // by which the folder is known for a journal
+}
+
+func (j *journal) write() error {
+	b, err := json.MarshalIndent(j, "", "  ")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(j.dir, provenance.JournalTimes), append(b, '\n'), 0o644)
 }
 
 // stage returns the log of a stage. A log that cannot be written is no reason
@@ -73,11 +83,7 @@ func (j *journal) close() error {
 	for _, f := range j.files {
 		errs = append(errs, f.Close())
 	}
-	b, err := json.MarshalIndent(j, "", "  ")
-	if err != nil {
-		return errors.Join(append(errs, err)...)
-	}
-	return errors.Join(append(errs, os.WriteFile(filepath.Join(j.dir, "times.json"), append(b, '\n'), 0o644))...)
+	return errors.Join(append(errs, j.write())...)
 }
 
 // watch notes the times of what it passes on.

@@ -164,19 +164,19 @@ func writePolicy(w io.Writer, r *policy.Result) error {
 				fmt.Fprintf(&b, "FAIL  %-12s … and %d more\n", rr.ID, len(open)-i)
 				break
 			}
-			fmt.Fprintf(&b, "FAIL  %-12s %s\n", rr.ID, printable(f.Subject+" "+f.Message))
+			fmt.Fprintf(&b, "FAIL  %-12s %s\n", rr.ID, line(f.Subject+" "+f.Message))
 		}
 		for _, f := range rr.Findings {
 			if f.Waived != nil {
-				fmt.Fprintf(&b, "note  %-12s %s: waived by %s until %s: %s\n", rr.ID, printable(f.Subject), printable(f.Waived.By), f.Waived.Until, printable(f.Waived.Reason))
+				fmt.Fprintf(&b, "note  %-12s %s: waived by %s until %s: %s\n", rr.ID, line(f.Subject), line(f.Waived.By), f.Waived.Until, line(f.Waived.Reason))
 			}
 		}
 	}
 	for _, o := range r.Off {
-		fmt.Fprintf(&b, "note  %-12s is turned off: %s\n", o.Rule, printable(o.Reason))
+		fmt.Fprintf(&b, "note  %-12s is turned off: %s\n", o.Rule, line(o.Reason))
 	}
 	for _, u := range r.Unused {
-		fmt.Fprintf(&b, "note  %-12s the waiver of %s is not needed\n", u.Rule, printable(u.Subject))
+		fmt.Fprintf(&b, "note  %-12s the waiver of %s is not needed\n", u.Rule, line(u.Subject))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -223,7 +223,7 @@ func (a *app) policyTest(ctx context.Context, file string) error {
 			if !t.OK {
 				state = "FAIL"
 			}
-			if _, err := fmt.Fprintf(w, "%-5s %s %s\n", state, t.Name, printable(t.Error)); err != nil {
+			if _, err := fmt.Fprintf(w, "%-5s %s %s\n", state, t.Name, line(t.Error)); err != nil {
 				return err
 			}
 		}

@@ -124,11 +124,11 @@ func writeRebuilt(w io.Writer, r *stages.Rebuilt, of string, signed bool) error 
 		if c.Differs != "" {
 			word, what = "FAIL", c.Differs
 		}
-		if _, err := fmt.Fprintf(w, "%-5s %-10s %s\n", word, c.Stage, printable(what)); err != nil {
+		if _, err := fmt.Fprintf(w, "%-5s %-10s %s\n", word, c.Stage, line(what)); err != nil {
 			return err
 		}
-		for _, line := range c.Detail {
-			if _, err := fmt.Fprintf(w, "      %-10s %s\n", "", printable(line)); err != nil {
+		for _, detail := range c.Detail {
+			if _, err := fmt.Fprintf(w, "      %-10s %s\n", "", line(detail)); err != nil {
 				return err
 			}
 		}

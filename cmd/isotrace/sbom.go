@@ -79,7 +79,7 @@ func writePackages(w io.Writer, all []*trace.Package) error {
 		if p.SourceVersion != p.Version {
 			source += " " + p.SourceVersion
 		}
-		if _, err := fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", p.Name, p.Version, source, p.Origin, p.Licence); err != nil {
+		if _, err := fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\n", line(p.Name), line(p.Version), line(source), line(string(p.Origin)), line(p.Licence)); err != nil {
 			return err
 		}
 	}

@@ -231,7 +231,7 @@ func (q *query) about(o trace.Origin) string {
 
 func (q *query) write(w io.Writer, hits []fileHit, more int) error {
 	for _, h := range hits {
-		if _, err := fmt.Fprintf(w, "%-44s  %s\n", partPath(h.Part, h.Path), h.About); err != nil {
+		if _, err := fmt.Fprintf(w, "%-44s  %s\n", line(partPath(h.Part, h.Path)), line(h.About)); err != nil {
 			return err
 		}
 	}
@@ -483,12 +483,12 @@ func (q *query) removed() error {
 	}
 	return q.result(a, func(w io.Writer) error {
 		for _, p := range a.Packages {
-			if _, err := fmt.Fprintf(w, "%-44s  package, removed: %s\n", p.Package, p.Why); err != nil {
+			if _, err := fmt.Fprintf(w, "%-44s  package, removed: %s\n", line(p.Package), line(p.Why)); err != nil {
 				return err
 			}
 		}
 		for _, r := range a.Files {
-			if _, err := fmt.Fprintf(w, "%-44s  of %s, removed by %s\n", r.Path, r.Package, r.By); err != nil {
+			if _, err := fmt.Fprintf(w, "%-44s  of %s, removed by %s\n", line(r.Path), line(r.Package), line(r.By)); err != nil {
 				return err
 			}
 		}

@@ -23,7 +23,7 @@ func (n *node) add(below ...*node) *node {
 }
 
 func (n *node) write(w io.Writer) error {
-	if _, err := fmt.Fprintln(w, n.text); err != nil {
+	if _, err := fmt.Fprintln(w, line(n.text)); err != nil {
 		return err
 	}
 	return n.writeBelow(w, "")
@@ -35,7 +35,7 @@ func (n *node) writeBelow(w io.Writer, indent string) error {
 		if i == len(n.below)-1 {
 			branch, next = "└─ ", "   "
 		}
-		if _, err := fmt.Fprintf(w, "%s%s%s\n", indent, branch, b.text); err != nil {
+		if _, err := fmt.Fprintf(w, "%s%s%s\n", indent, branch, line(b.text)); err != nil {
 			return err
 		}
 		if err := b.writeBelow(w, indent+next); err != nil {
@@ -242,12 +242,12 @@ func writeCoverage(w io.Writer, a coverageAnswer) error {
 		}
 	}
 	for _, id := range a.Unmet {
-		if _, err := fmt.Fprintf(w, "unmet   %s\n", id); err != nil {
+		if _, err := fmt.Fprintf(w, "unmet   %s\n", line(id)); err != nil {
 			return err
 		}
 	}
 	for _, f := range a.Findings {
-		if _, err := fmt.Fprintf(w, "finding %s %s: %s\n", f.Rule, f.Path, f.Text); err != nil {
+		if _, err := fmt.Fprintf(w, "finding %s %s: %s\n", f.Rule, line(f.Path), line(f.Text)); err != nil {
 			return err
 		}
 	}

@@ -129,7 +129,7 @@ func (a *app) verify(ctx context.Context, dir string, f verifyFlags) error {
 			{r.ChangedAccepted, "was of another codename or origin in the lock before, which isotrace lock --allow-changed accepted"},
 		} {
 			for _, id := range note.ids {
-				if _, err := fmt.Fprintf(w, "note  %s %s\n", id, note.text); err != nil {
+				if _, err := fmt.Fprintf(w, "note  %s %s\n", line(id), note.text); err != nil {
 					return err
 				}
 			}
@@ -141,18 +141,22 @@ func (a *app) verify(ctx context.Context, dir string, f verifyFlags) error {
 		}
 		return nil
 	})
-	return errors.Join(err, r.Refused())
+	where := "the lines above name "
+	if a.json {
+		where = "the checks name "
+	}
+	return errors.Join(err, r.RefusedBut(where+r.Named()))
 }
 
 var stateWords = map[provenance.State]string{provenance.Valid: "ok", provenance.Expired: "past", provenance.CannotTell: "?"}
 
 func writeCheck(w io.Writer, c provenance.Check) {
-	c.What = printable(c.What)
+	c.What = line(c.What)
 	if c.OK() {
 		fmt.Fprintf(w, "%-5s %-10s %s\n", stateWords[c.State], c.Rule, c.What)
 		return
 	}
 	for _, p := range c.Problems {
-		fmt.Fprintf(w, "FAIL  %-10s %s\n", c.Rule, printable(p.String()))
+		fmt.Fprintf(w, "FAIL  %-10s %s\n", c.Rule, line(p.String()))
 	}
 }

@@ -161,7 +161,7 @@ func confirm(d *blockdev.Disk, image string, size int64, yes bool) error {
 		}
 		return s
 	}
-	fmt.Fprintf(os.Stderr, "device  %s\nmodel   %s\nserial  %s\nsize    %s\nimage   %s, %s\n", printable(d.Path), printable(known(d.Model)), printable(known(d.Serial)), bytesText(d.Size), printable(image), bytesText(size))
+	fmt.Fprintf(os.Stderr, "device  %s\nmodel   %s\nserial  %s\nsize    %s\nimage   %s, %s\n", line(d.Path), line(known(d.Model)), line(known(d.Serial)), bytesText(d.Size), line(image), bytesText(size))
 	if yes {
 		return nil
 	}

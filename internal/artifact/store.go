@@ -135,17 +135,22 @@ func (s *Store) Partial(d Digest) string { return filepath.Join(s.root, "partial
 
 // Adopt moves the file at path, which must lie on the store's file system,
 // into the store. A want that is not empty must be its digest; where it is not,
-// the file stays where it is.
+// the file stays where it is. The file may be one that a program in a sandbox left, its
+// folder may not: a link is an error, and a FIFO holds nobody up.
 func (s *Store) Adopt(path string, want Digest) (_ Ref, err error) {
 	f, err := regular.OpenFile(path)
 	if err != nil {
 		return Ref{}, err
 	}
 	defer func() { err = errors.Join(err, ignoreClosed(f.Close())) }()
-	if st, err := f.Stat(); err != nil {
+	var st unix.Stat_t
+	switch err := unix.Fstat(int(f.Fd()), &st); {
+	case err != nil:
 		return Ref{}, err
-	} else if !st.Mode().IsRegular() {
+	case st.Mode&unix.S_IFMT != unix.S_IFREG:
 		return Ref{}, fmt.Errorf("%s: not a regular file", path)
+	case st.Nlink != 1:
+		return Ref{}, fmt.Errorf("%s: has another name, by which it could be changed in the store", path)
 	}
 	synced := make(chan error, 1)
 	go func() { synced <- f.Sync() }() // of much content it takes as long as hashing it

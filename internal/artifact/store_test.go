@@ -204,3 +204,27 @@ func TestHoldDir(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestAdoptTakesNothingOfOthers: what a program in a sandbox may have left is a file of its
+// own, or an error, and what it points to stays as it was.
+func TestAdoptTakesNothingOfOthers(t *testing.T) {
+	s := open(t, t.TempDir())
+	dir := filepath.Join(s.Root(), "work")
+	victim, fifo := filepath.Join(dir, "victim"), filepath.Join(dir, "fifo")
+	err := errors.Join(os.WriteFile(victim, []byte("the host's"), 0o640), os.Symlink(victim, filepath.Join(dir, "link")),
+		os.Link(victim, filepath.Join(dir, "twin")), unix.Mkfifo(fifo, 0o600), os.Mkdir(filepath.Join(dir, "folder"), 0o700))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, says := range map[string]string{"link": "not a regular file", "fifo": "not a regular file", "folder": "not a regular file", "twin": "has another name"} {
+		if ref, err := s.Adopt(filepath.Join(dir, name), ""); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: %+v, %v", name, ref, err)
+		}
+	}
+	if st, err := os.Stat(victim); err != nil || st.Mode().Perm() != 0o640 {
+		t.Errorf("what a link led to was changed: %v, %v", st.Mode(), err)
+	}
+	if s.Has(HashBytes([]byte("the host's"))) {
+		t.Error("the store has what a link led to")
+	}
+}

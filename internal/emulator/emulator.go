@@ -9,12 +9,13 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
+	"path"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/internal/sandbox"
 )
 
@@ -217,12 +218,18 @@ func boot(ctx context.Context, o Options, a Accelerator) (r Report, err error) {
 	if err := os.Chmod(dir, 0o777|os.ModeSticky); err != nil {
 		return r, err
 	}
+	// QEMU, which runs a guest that is not trusted, writes to it.
+	tmp, err := os.OpenRoot(dir)
+	if err != nil {
+		return r, err
+	}
+	defer func() { err = errors.Join(err, tmp.Close()) }()
 	if fl, ok := flash[o.Firmware]; ok {
-		if err := copyVars(o.Toolbox, fl.vars, filepath.Join(dir, filepath.Base(varsPath))); err != nil {
+		if err := copyVars(o.Toolbox, fl.vars, tmp, path.Base(varsPath)); err != nil {
 			return r, err
 		}
 	}
-	if err := os.Mkdir(filepath.Join(dir, filepath.Base(writtenPath)), 0o700); err != nil {
+	if err := tmp.Mkdir(path.Base(writtenPath), 0o700); err != nil {
 		return r, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
@@ -244,14 +251,14 @@ func boot(ctx context.Context, o Options, a Accelerator) (r Report, err error) {
 	start := time.Now()
 	go func() { ended <- sandbox.Run(ctx, spec) }()
 
-	w := &watcher{path: filepath.Join(dir, filepath.Base(consolePath)), mirror: o.Console}
+	w := &watcher{dir: tmp, mirror: o.Console}
 	if o.Key != "" {
 		w.press = func() { control.press(ctx, o.Key) }
 	}
 	waitErr := w.wait(ctx, ended, o, a)
 	r.Took = time.Since(start)
 	if !w.over {
-		r.Screen = control.screenshot(ctx, filepath.Join(dir, filepath.Base(screenPath)))
+		r.Screen = control.screenshot(ctx, tmp)
 		control.quit()
 		select {
 		case <-ended:
@@ -267,22 +274,25 @@ func boot(ctx context.Context, o Options, a Accelerator) (r Report, err error) {
 	return r, fault.WithHint(waitErr, "look at the console and the screenshot that are kept beside the image")
 }
 
-func copyVars(toolbox, vars, to string) (err error) {
+// maxVars bounds the file of a firmware's variables, in bytes.
+const maxVars = 16 << 20
+
+func copyVars(toolbox, vars string, to *os.Root, name string) (err error) {
 	root, err := os.OpenRoot(toolbox)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, root.Close()) }()
-	b, err := root.ReadFile("usr/share/OVMF/" + vars)
+	b, err := regular.Read(root, "usr/share/OVMF/"+vars, maxVars)
 	if err != nil {
 		return fmt.Errorf("the toolbox has no UEFI firmware: %w", err)
 	}
-	return os.WriteFile(to, b, 0o666)
+	return regular.Replace(to, name, 0o666, b)
 }
 
 // watcher follows the file that QEMU writes the console to.
 type watcher struct {
-	path   string
+	dir    *os.Root // QEMU's /tmp
 	mirror io.Writer
 	text   []byte
 	over   bool // QEMU has ended
@@ -365,7 +375,7 @@ func (w *watcher) wait(ctx context.Context, ended chan error, o Options, a Accel
 
 // read takes in what is new in the file.
 func (w *watcher) read() (n int, err error) {
-	f, err := os.Open(w.path)
+	f, err := regular.Open(w.dir, path.Base(consolePath))
 	if errors.Is(err, os.ErrNotExist) {
 		return 0, nil
 	}

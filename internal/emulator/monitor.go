@@ -8,7 +8,10 @@ import (
 	"errors"
 	"io"
 	"os"
+	"path"
 	"time"
+
+	"github.com/isotrace/isotrace/internal/regular"
 )
 
 // monitor speaks the QEMU machine protocol over QEMU's standard input and output.
@@ -90,12 +93,15 @@ func (m *monitor) press(ctx context.Context, key string) {
 	}
 }
 
-// screenshot returns the guest's screen as PNG, or nil.
-func (m *monitor) screenshot(ctx context.Context, file string) []byte {
+// maxScreen bounds a screenshot, in bytes.
+const maxScreen = 64 << 20
+
+// screenshot returns the guest's screen as PNG, or nil; dir is QEMU's /tmp.
+func (m *monitor) screenshot(ctx context.Context, dir *os.Root) []byte {
 	if !m.negotiate(ctx) || !m.execute(ctx, "screendump", map[string]any{"filename": screenPath, "format": "png"}) {
 		return nil
 	}
-	b, err := os.ReadFile(file)
+	b, err := regular.Read(dir, path.Base(screenPath), maxScreen)
 	if err != nil {
 		return nil
 	}

@@ -1,5 +1,6 @@
-// Package regular reads regular files that somebody else named or filled: what is
-// longer than it may be is an error, a FIFO holds nobody up and no device is opened.
+// Package regular reads and writes regular files where others have been: what is
+// longer than it may be is an error, a FIFO holds nobody up, no device is opened, and
+// what is written goes into a file of its own.
 package regular
 
 import (
@@ -10,6 +11,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,47 +20,92 @@ import (
 // ErrNotRegular is the error of what is no file: a folder, a FIFO, a device or a socket.
 var ErrNotRegular = errors.New("is not a regular file")
 
-// flags open a file without waiting for a writer, should a FIFO come in its place.
-const flags = os.O_RDONLY | unix.O_NONBLOCK
-
 // Open opens a regular file below root, following links that stay below it.
 func Open(root *os.Root, name string) (*os.File, error) {
-	return open(name, func() (fs.FileInfo, error) { return root.Stat(name) }, func() (*os.File, error) { return root.OpenFile(name, flags, 0) })
+	return open(name, os.O_RDONLY, root.Stat, root.OpenFile)
 }
 
 // OpenHere opens a regular file below root that no link leads to.
 func OpenHere(root *os.Root, name string) (*os.File, error) {
-	return open(name, func() (fs.FileInfo, error) { return root.Lstat(name) }, func() (*os.File, error) {
-		return root.OpenFile(name, flags|unix.O_NOFOLLOW, 0)
-	})
+	return open(name, os.O_RDONLY|unix.O_NOFOLLOW, root.Lstat, root.OpenFile)
 }
 
 // OpenFile opens the regular file at a path, following links.
 func OpenFile(path string) (*os.File, error) {
-	return open(path, func() (fs.FileInfo, error) { return os.Stat(path) }, func() (*os.File, error) { return os.OpenFile(path, flags, 0) })
+	return open(path, os.O_RDONLY, os.Stat, os.OpenFile)
 }
 
-// open looks before it opens, since opening a device can do things, and after it, since
-// something else may have come in its place.
-func open(name string, stat func() (fs.FileInfo, error), do func() (*os.File, error)) (*os.File, error) {
-	st, err := stat()
+// Edit opens a regular file below root for reading and writing; a link is refused.
+func Edit(root *os.Root, name string) (*os.File, error) {
+	return open(name, os.O_RDWR, root.Lstat, root.OpenFile)
+}
+
+// open looks first, as opening a device may do something, and again at what it opened,
+// as others may still be there.
+func open(name string, flag int, look func(string) (fs.FileInfo, error), do func(string, int, fs.FileMode) (*os.File, error)) (*os.File, error) {
+	st, err := look(name)
 	if err != nil {
 		return nil, err
 	}
 	if !st.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s: %w", name, ErrNotRegular)
 	}
-	f, err := do()
+	f, err := do(name, flag|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
-	if st, err = f.Stat(); err == nil && !st.Mode().IsRegular() {
+	opened, err := f.Stat()
+	switch {
+	case err != nil:
+	case !opened.Mode().IsRegular():
 		err = fmt.Errorf("%s: %w", name, ErrNotRegular)
+	case !os.SameFile(st, opened):
+		err = fmt.Errorf("%s: was replaced while it was opened", name)
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
+}
+
+// Create makes a file that is not there yet, whatever the umask with that mode.
+func Create(root *os.Root, name string, mode fs.FileMode) (*os.File, error) {
+	f, err := root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Chmod(mode); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// Replace puts a new file in the place of whatever stands there but a folder with
+// something in it: nothing is written through a link, and no other name of the old file
+// sees the new content.
+func Replace(root *os.Root, name string, mode fs.FileMode, b []byte) (err error) {
+	if err := root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	f, err := Create(root, name, mode)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	_, err = f.Write(b)
+	return err
+}
+
+// ReadDir lists a folder below root, sorted by name.
+func ReadDir(root *os.Root, name string) (_ []fs.DirEntry, err error) {
+	f, err := root.OpenFile(name, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	entries, err := f.ReadDir(-1)
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+	return entries, err
 }
 
 // Read reads a regular file below root that has at most limit bytes.

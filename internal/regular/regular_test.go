@@ -76,3 +76,78 @@ func TestReadNamed(t *testing.T) {
 		}
 	}
 }
+
+// TestWrite: nothing is written through what stands in a file's place.
+func TestWrite(t *testing.T) {
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	outside := filepath.Join(t.TempDir(), "outside")
+	err := errors.Join(
+		os.WriteFile(outside, []byte("kept"), 0o600), os.WriteFile(at("inside"), []byte("kept"), 0o600), os.Link(at("inside"), at("twin")),
+		os.Symlink(outside, at("away")), os.Symlink("inside", at("link")), os.Symlink("none", at("dangling")), unix.Mkfifo(at("pipe"), 0o600),
+		os.MkdirAll(at("folder/sub"), 0o755))
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	names := []string{"away", "link", "dangling", "pipe", "twin", "folder"}
+	for _, name := range names {
+		if f, err := Create(root, name, 0o644); !errors.Is(err, fs.ErrExist) {
+			t.Errorf("create %s: %v, %v", name, f, err)
+		}
+		if f, err := Edit(root, name); (err == nil) != (name == "twin") {
+			t.Errorf("edit %s: %v, %v", name, f, err)
+		} else if err == nil {
+			f.Close()
+		}
+	}
+	for _, name := range append(names, "new") {
+		err := Replace(root, name, 0o755, []byte("replaced"))
+		if name == "folder" {
+			if err == nil {
+				t.Error("a folder was replaced")
+			}
+			continue
+		}
+		st, serr := root.Lstat(name)
+		if err != nil || serr != nil || st.Mode() != 0o755 {
+			t.Errorf("replace %s: %v, %v, %v", name, err, st, serr)
+			continue
+		}
+		if b, err := Read(root, name, 100); err != nil || string(b) != "replaced" {
+			t.Errorf("replace %s: %q, %v", name, b, err)
+		}
+	}
+	for _, name := range []string{outside, at("inside")} {
+		if b, err := os.ReadFile(name); err != nil || string(b) != "kept" {
+			t.Errorf("%s: %q, %v", name, b, err)
+		}
+	}
+}
+
+func TestReadDir(t *testing.T) {
+	dir := t.TempDir()
+	err := errors.Join(os.MkdirAll(filepath.Join(dir, "d/b"), 0o755), os.WriteFile(filepath.Join(dir, "d/a\xff"), nil, 0o644),
+		unix.Mkfifo(filepath.Join(dir, "pipe"), 0o644), os.Symlink("/", filepath.Join(dir, "away")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	entries, err := ReadDir(root, "d")
+	if err != nil || len(entries) != 2 || entries[0].Name() != "a\xff" || entries[1].Name() != "b" {
+		t.Errorf("%v, %v", entries, err)
+	}
+	for _, name := range []string{"pipe", "away", "none"} {
+		if entries, err := ReadDir(root, name); err == nil {
+			t.Errorf("%s: %v", name, entries)
+		}
+	}
+}

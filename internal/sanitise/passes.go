@@ -23,6 +23,8 @@ type pass struct {
 	// varies tells that two builds would differ; the others keep the build from
 	// leaking into the image.
 	varies bool
+	// secret tells that nothing of its kind may ship, whoever brought it but the project.
+	secret bool
 	// remove names files and folders to delete, as path.Match patterns with
 	// forward slashes, relative to the root.
 	remove []string
@@ -49,10 +51,10 @@ var passes = []pass{
 	{Name: "dpkg-backups", Reason: "dpkg and debconf keep the state before the last change",
 		remove: []string{"var/lib/dpkg/*-old", "var/cache/debconf/*-old", "var/lib/dpkg/lock", "var/lib/dpkg/lock-frontend", "var/lib/dpkg/triggers/Lock", "var/cache/debconf/tmp.ci/*", "var/backups/*"}},
 	{Name: "password-age", varies: true, Reason: "shadow holds the day on which an account was made", edit: clampPasswordAge},
-	{Name: "machine-id", varies: true, Reason: "names one machine; systemd makes a new one at first boot", truncate: []string{"etc/machine-id"}, remove: []string{"var/lib/dbus/machine-id"}},
-	{Name: "random-seed", varies: true, Reason: "must differ between machines", remove: []string{"var/lib/systemd/random-seed", "var/lib/urandom/random-seed", "var/lib/systemd/credential.secret", "loader/random-seed"}},
-	{Name: "ssh-host-keys", varies: true, Reason: "secrets that every copy of the image would share", remove: []string{"etc/ssh/ssh_host_*_key", "etc/ssh/ssh_host_*_key.pub"}},
-	{Name: "snakeoil", varies: true, Reason: "a secret key that every copy of the image would share", remove: []string{"etc/ssl/private/ssl-cert-snakeoil.key", "etc/ssl/certs/ssl-cert-snakeoil.pem"}},
+	{Name: "machine-id", varies: true, secret: true, Reason: "names one machine; systemd makes a new one at first boot", truncate: []string{"etc/machine-id"}, remove: []string{"var/lib/dbus/machine-id"}},
+	{Name: "random-seed", varies: true, secret: true, Reason: "must differ between machines", remove: []string{"var/lib/systemd/random-seed", "var/lib/urandom/random-seed", "var/lib/systemd/credential.secret", "loader/random-seed"}},
+	{Name: "ssh-host-keys", varies: true, secret: true, Reason: "secrets that every copy of the image would share", remove: []string{"etc/ssh/ssh_host_*_key", "etc/ssh/ssh_host_*_key.pub"}},
+	{Name: "snakeoil", varies: true, secret: true, Reason: "a secret key that every copy of the image would share", remove: []string{"etc/ssl/private/ssl-cert-snakeoil.key", "etc/ssl/certs/ssl-cert-snakeoil.pem"}},
 	{Name: "secrets-at-boot", Reason: "a machine makes its own where the image has no SSH host keys or certificate", edit: makeSecrets},
 	{Name: "host-files", Reason: "the build host's resolver and adjustments do not belong into the image", edit: dropHostFiles},
 	{Name: "ldconfig-cache", varies: true, Reason: "holds inode numbers and times", remove: []string{"var/cache/ldconfig/aux-cache"}},
@@ -92,7 +94,7 @@ func suffix(s string) func(string, fs.DirEntry) bool {
 // dropHostFiles removes resolv.conf where it is a file, for a link into /run
 // is the image's own choice, and adjtime.
 func dropHostFiles(t *tree) error {
-	if st, err := t.root.Lstat("etc/resolv.conf"); err == nil && st.Mode().IsRegular() && !t.owned["etc/resolv.conf"] {
+	if st, err := t.root.Lstat("etc/resolv.conf"); err == nil && st.Mode().IsRegular() {
 		if err := t.delete("etc/resolv.conf"); err != nil {
 			return err
 		}

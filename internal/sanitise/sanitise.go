@@ -23,7 +23,8 @@ type Options struct {
 	Epoch epoch.Epoch
 	// Keep names passes that are left out.
 	Keep []string
-	// Protect names paths that the project itself put there; no pass touches them.
+	// Protect names paths that the project itself put there; no pass touches them. Nor
+	// does one what is as a package brought it, secrets excepted.
 	Protect []string
 	// VaryingOnly leaves out the passes that only keep the build from leaking:
 	// it is for the stages before the last, whose trees must be the same in
@@ -43,6 +44,9 @@ type tree struct {
 	epoch epoch.Epoch
 	owned map[string]bool
 	log   io.Writer
+	// packages is what shipped has found out.
+	packages map[string]string
+	pass     pass // at work
 	// changed is told of what the pass at work changes.
 	changed func(path string)
 }
@@ -56,7 +60,7 @@ func Apply(ctx context.Context, dir string, o Options) (err error) {
 	defer func() { err = errors.Join(err, root.Close()) }()
 	t := &tree{dir: dir, root: root, epoch: o.Epoch, owned: map[string]bool{}, log: o.Log}
 	for _, path := range o.Protect {
-		t.owned[strings.TrimPrefix(path, "/")] = true
+		t.owned[t.real(path)] = true
 	}
 	for _, ps := range passes {
 		if err := ctx.Err(); err != nil {
@@ -68,6 +72,7 @@ func Apply(ctx context.Context, dir string, o Options) (err error) {
 		if _, err := fmt.Fprintf(o.Log, "pass %s: %s\n", ps.Name, ps.Reason); err != nil {
 			return err
 		}
+		t.pass = ps
 		t.changed = func(path string) {
 			if o.Changed != nil {
 				o.Changed(path, ps.Name)
@@ -107,25 +112,11 @@ func (t *tree) apply(p pass) error {
 	return nil
 }
 
-func (t *tree) delete(name string) error {
-	if t.owned[name] {
-		return nil
-	}
-	if _, err := fmt.Fprintf(t.log, "  removed /%s\n", name); err != nil {
-		return err
-	}
-	t.changed(name)
-	return t.root.RemoveAll(name)
-}
-
 // removeMatching deletes what matches, without following a link in the last
 // folder: /run may be one.
 func (t *tree) removeMatching(pattern string) error {
-	dir, last := path.Split(pattern)
-	dir = strings.TrimSuffix(dir, "/")
-	if dir == "" {
-		dir = "."
-	}
+	last := path.Base(pattern)
+	dir := t.real(path.Dir(pattern))
 	st, err := t.root.Lstat(dir)
 	if errors.Is(err, fs.ErrNotExist) || err == nil && !st.IsDir() {
 		return nil
@@ -133,7 +124,7 @@ func (t *tree) removeMatching(pattern string) error {
 	if err != nil {
 		return err
 	}
-	entries, err := fs.ReadDir(t.root.FS(), dir)
+	entries, err := regular.ReadDir(t.root, dir)
 	if err != nil {
 		return err
 	}
@@ -153,8 +144,11 @@ func (t *tree) removeMatching(pattern string) error {
 
 func (t *tree) removeWalking(below string, match func(string, fs.DirEntry) bool) error {
 	var found []string
+	if below != "" {
+		below = path.Dir(t.real(path.Join(below, "x"))) // it may be a link
+	}
 	err := t.walk(below, func(p string, d fs.DirEntry) error {
-		if p != "." && match(p, d) {
+		if p != "." && p != below && match(p, d) {
 			found = append(found, p)
 			if d.IsDir() {
 				return fs.SkipDir
@@ -171,7 +165,7 @@ func (t *tree) removeWalking(below string, match func(string, fs.DirEntry) bool)
 		}
 		// python leaves folders that hold nothing but bytecode.
 		if dir := path.Dir(p); path.Base(dir) == "__pycache__" {
-			if left, err := fs.ReadDir(t.root.FS(), dir); err == nil && len(left) == 0 {
+			if left, err := regular.ReadDir(t.root, dir); err == nil && len(left) == 0 {
 				if err := t.delete(dir); err != nil {
 					return err
 				}
@@ -204,6 +198,7 @@ func (t *tree) walk(below string, do func(path string, d fs.DirEntry) error) err
 }
 
 func (t *tree) truncate(name string) error {
+	name = t.real(name)
 	st, err := t.root.Lstat(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -222,15 +217,22 @@ func (t *tree) read(name string) ([]byte, error) {
 
 // rewrite changes a file's content and nothing else about it.
 func (t *tree) rewrite(name string, b []byte) (err error) {
+	if name = t.real(name); t.owned[name] {
+		_, err := fmt.Fprintf(t.log, "  kept /%s: the project put it there\n", name)
+		return err
+	}
 	if _, err := fmt.Fprintf(t.log, "  rewrote /%s\n", name); err != nil {
 		return err
 	}
 	t.changed(name)
-	f, err := t.root.OpenFile(name, os.O_WRONLY|os.O_TRUNC, 0)
+	f, err := regular.Edit(t.root, name)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
+	if err := f.Truncate(0); err != nil {
+		return err
+	}
 	_, err = f.Write(b)
 	return err
 }

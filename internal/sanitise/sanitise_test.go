@@ -2,8 +2,10 @@ package sanitise
 
 import (
 	"bytes"
+	"crypto/md5"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -64,7 +66,7 @@ var dirty = map[string]string{
 	"var/lib/apt/lists/x_InRelease": "1", "var/cache/apt/pkgcache.bin": "1", "var/cache/apt/archives/x.deb": "1", "var/lib/apt/extended_states": "keep",
 	"var/log/dpkg.log": "1", "var/log/sub/x": "1", "var/log/journal/abc/system.journal": "1",
 	"etc/passwd": "keep", "etc/passwd-": "1", "etc/shadow-": "1", "etc/.pwd.lock": "",
-	"var/lib/dpkg/status": "keep", "var/lib/dpkg/status-old": "1", "var/lib/dpkg/lock": "", "var/cache/debconf/config.dat-old": "1",
+	"var/lib/dpkg/available": "keep", "var/lib/dpkg/status-old": "1", "var/lib/dpkg/lock": "", "var/cache/debconf/config.dat-old": "1",
 	"etc/shadow":     "root:*:99999:0:99999:7:::\nold:*:10:0:99999:7:::\n",
 	"etc/machine-id": "0123\n", "var/lib/dbus/machine-id": "0123\n", "var/lib/systemd/random-seed": "x",
 	"etc/ssh/ssh_host_rsa_key": "secret", "etc/ssh/ssh_host_rsa_key.pub": "1", "etc/ssh/ssh_config": "keep",
@@ -177,6 +179,79 @@ func TestPassesHaveReasons(t *testing.T) {
 	for i, name := range names {
 		if name == "" || reasons[i] == "" || slices.Index(names, name) != i {
 			t.Errorf("pass %d: %q, %q", i, name, reasons[i])
+		}
+	}
+}
+
+// stanza of a package that is installed.
+const stanza = "Package: p\nStatus: install ok installed\nArchitecture: all\nVersion: 1\nMaintainer: M <m@example.org>\nDescription: d\nConffiles:\n /etc/adjtime %s\n"
+
+// TestWhatIsOwnedStays: what the project put there, and what is as a package brought it, is
+// no pass's, by whatever path it is known.
+func TestWhatIsOwnedStays(t *testing.T) {
+	sum := func(text string) string { return fmt.Sprintf("%x", md5.Sum([]byte(text))) }
+	keep := map[string]string{
+		// the project's
+		"var/tmp/seed/data.bin": "p", "var/cache/man/local/index": "p", "usr/lib/python3/z.pyc": "p", "srv/log/own": "p", "etc/machine-id": "p",
+		"etc/shadow": "own:*:99999:0:::::\n", "etc/ssh/ssh_host_own_key": "p", "etc/apt/apt.conf.d/01autoremove-kernels": "p", "var/lib/texmf/x.fmt": "→p",
+		// a package's
+		"usr/lib/x/only.pyc": "x", "usr/share/x/x.xb": "x", "srv/log/x/x": "x", "usr/share/fonts/x/.uuid": "x", "var/cache/fontconfig/x": "→x", "etc/adjtime": "x", "run/x": "x",
+	}
+	files := map[string]string{
+		// beside them, what is nobody's
+		"var/tmp/seed/other": "1", "var/tmp/more": "1", "var/cache/man/local/other": "1", "var/cache/man/index.db": "1", "usr/lib/python3/y.pyc": "1", "srv/log/y": "1",
+		"usr/lib/x/made.pyc": "1", "var/cache/fontconfig/y": "1", "run/y": "1",
+		// a package's that is not as it brought it, or a secret
+		"usr/share/x/changed.xb": "changed", "etc/ssh/ssh_host_x_key": "x", "usr/share/x/unknown.xb": "x",
+	}
+	tree := map[string]string{
+		"lib": "→usr/lib", "var/log": "→/srv/log", "var/run": "→/run",
+		"var/lib/dpkg/status":      fmt.Sprintf(stanza, sum("x")),
+		"var/lib/dpkg/info/p.list": "/.\n/lib/x/only.pyc\n/usr/share/x/x.xb\n/var/log/x/x\n/usr/share/fonts/x/.uuid\n/var/cache/fontconfig/x\n/var/run/x\n/usr/share/x/changed.xb\n/etc/ssh/ssh_host_x_key\n/usr/share/x/unknown.xb\n/etc/adjtime\n",
+		"var/lib/dpkg/info/p.md5sums": strings.Join([]string{
+			sum("x") + "  lib/x/only.pyc", sum("x") + "  usr/share/x/x.xb", sum("x") + "  var/log/x/x", sum("x") + "  usr/share/fonts/x/.uuid",
+			sum("x") + "  var/run/x", sum("x") + "  usr/share/x/changed.xb", sum("x") + "  etc/ssh/ssh_host_x_key", ""}, "\n"),
+	}
+	all := map[string]string{}
+	for _, m := range []map[string]string{keep, files, tree} {
+		maps.Copy(all, m)
+	}
+	want := maps.Clone(keep)
+	maps.Copy(want, tree)
+	own := []string{
+		"/var/tmp/seed/data.bin", "/var/cache/man/local/index", "/lib/python3/z.pyc", "/var/log/own", "/etc/machine-id", "/etc/shadow", "/etc/ssh/ssh_host_own_key",
+		"/etc/apt/apt.conf.d/01autoremove-kernels", "/var/lib/texmf/x.fmt",
+	}
+	dir := root(t, all)
+	var log bytes.Buffer
+	told := map[string]bool{}
+	o := Options{Epoch: 86400, Protect: own, Changed: func(path, _ string) { told[path] = true }, Log: &log}
+	if err := Apply(t.Context(), dir, o); err != nil {
+		t.Fatal(err)
+	}
+	have := list(t, dir)
+	for name := range files {
+		if _, ok := have[name]; !ok && !told[name] {
+			t.Errorf("%s was removed, and nobody was told", name)
+		}
+	}
+	for name := range told {
+		if _, kept := want[name]; kept {
+			t.Errorf("%s is told to have been changed", name)
+		}
+	}
+	for name, text := range want {
+		if have[name] != text {
+			t.Errorf("%s: have %q, want %q", name, have[name], text)
+		}
+		delete(have, name)
+	}
+	if len(have) > 0 {
+		t.Errorf("is left: %v", have)
+	}
+	for _, line := range []string{"kept /usr/lib/python3/z.pyc: the project put it there", "kept /srv/log/x/x: a package has it", "removed /usr/share/x/changed.xb", "kept /etc/machine-id: the project put it there"} {
+		if !strings.Contains(log.String(), "  "+line+"\n") {
+			t.Errorf("the log does not say %q:\n%s", line, log.String())
 		}
 	}
 }

@@ -17,7 +17,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/fault"
 	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/internal/sandbox"
@@ -227,7 +226,7 @@ func (w *Work) WriteChanges(ctx context.Context, tree, output string) error {
 	if err != nil {
 		return err
 	}
-	return artifact.WriteBytes(w.OutFile(output), 0o644, text)
+	return w.WriteBytes(output, text)
 }
 
 // change takes down what the top layer's entry for a path means. A folder that

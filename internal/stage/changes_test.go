@@ -382,3 +382,20 @@ func FuzzReadChanges(f *testing.F) {
 		}
 	})
 }
+
+// TestFoldersThatWereLinks: whether a folder was there before is not looked up through
+// links of the tree, which may lead to the host.
+func TestFoldersThatWereLinks(t *testing.T) {
+	outside := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(outside, "sub/below"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	c, _ := changed(t, func(h hand) {
+		h.must(os.Symlink(outside, h.at("d")))
+		h.must(os.Symlink("../../../../../../../../.."+outside, h.at("e")))
+	}, func(h hand) {
+		h.remove("d", "e")
+		h.mkdir("d", "d/sub", "d/sub/below", "d/other", "e", "e/sub")
+	})
+	says(t, "changed", c.Changed, "d stage turn-1", "d/other stage turn-1", "d/sub stage turn-1", "d/sub/below stage turn-1", "e stage turn-1", "e/sub stage turn-1")
+}

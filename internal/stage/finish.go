@@ -22,7 +22,7 @@ func (w *Work) finish(ctx context.Context, key artifact.Digest) (map[string]Prod
 		p := Product{Kind: o.Kind}
 		switch o.Kind {
 		case KindFile:
-			ref, err := w.run.Store.Adopt(w.OutFile(o.Name), "")
+			ref, err := w.Adopt(o.Name)
 			if err != nil {
 				return nil, fmt.Errorf("output %s: %w", o.Name, err)
 			}

@@ -104,10 +104,20 @@ func isFolder(dir, name string) (bool, error) {
 	if dir == "" {
 		return false, nil
 	}
-	var st unix.Stat_t
-	err := unix.Lstat(filepath.Join(dir, name), &st)
-	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) {
+	at, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return false, err
+	}
+	// What is a folder now may have been a link then, to anywhere on the host.
+	fd, err := unix.Openat2(at, name, &unix.OpenHow{
+		Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS,
+	})
+	err = errors.Join(err, unix.Close(at))
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP) {
 		return false, nil
 	}
-	return err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR, err
+	if err != nil {
+		return false, err
+	}
+	return true, unix.Close(fd)
 }

@@ -53,7 +53,7 @@ func (p *pipeline) graph() (*Graph, File, Tree) {
 		Name: "first", Version: p.version, Params: p.text, Materials: []Material{{Ref: p.material}},
 		Outputs: []Output{{Name: "text", Kind: KindFile}},
 		Run: counted("first", func(w *Work) error {
-			return os.WriteFile(w.OutFile("text"), []byte(p.text), 0o644)
+			return w.WriteBytes("text", []byte(p.text))
 		}),
 	})
 	second := g.Add(Stage{
@@ -266,7 +266,7 @@ func TestClockSetBack(t *testing.T) {
 				if runs++; runs <= times {
 					return fmt.Errorf("run dpkg: %w", sandbox.ErrClock)
 				}
-				return os.WriteFile(w.OutFile("out"), nil, 0o644)
+				return w.WriteBytes("out", nil)
 			},
 		}).File("out")
 		_, err := (&Runner{Store: s}).Run(t.Context(), g, out)
@@ -410,7 +410,7 @@ func TestAfter(t *testing.T) {
 				mu.Lock()
 				order = append(order, name)
 				mu.Unlock()
-				return os.WriteFile(w.OutFile("text"), []byte(name), 0o644)
+				return w.WriteBytes("text", []byte(name))
 			}}).File("text")
 		}
 		first := stage("first")

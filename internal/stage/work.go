@@ -32,12 +32,14 @@ type Work struct {
 
 	run      *run
 	node     *node
-	dir      string // scratch: in/, out/, temp/, trees/NAME/, sets/NAME/
+	dir      string // scratch: see the folders' own comments
+	out      *os.Root
 	mounts   mounts
 	views    map[string]string // input → folder
 	trees    map[string]*newTree
 	sets     map[string][]artifact.Ref
 	commands []tool.Command
+	given    bool // something was
 	who      attribution
 }
 
@@ -63,19 +65,26 @@ func (x *run) newWork(n *node) (*Work, error) {
 	if x.Journal != nil {
 		w.Log = x.Journal(n.Name)
 	}
-	for _, d := range []string{"in", "out", "temp", "trees", "sets"} {
+	for _, d := range folders {
 		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
 			return nil, errors.Join(err, os.RemoveAll(dir))
 		}
 	}
-	return w, os.Chmod(filepath.Join(dir, "temp"), 0o1777|os.ModeSticky)
+	if err := os.Chmod(filepath.Join(dir, tmpDir), 0o777|os.ModeSticky); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	if w.out, err = os.OpenRoot(filepath.Join(dir, outDir)); err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	return w, nil
 }
 
 func (w *Work) close() error {
-	if err := w.mounts.close(); err != nil {
-		return err // never remove what may still be mounted
+	err := w.out.Close()
+	if merr := w.mounts.close(); merr != nil {
+		return errors.Join(err, merr) // never remove what may still be mounted
 	}
-	return os.RemoveAll(w.dir)
+	return errors.Join(err, os.RemoveAll(w.dir))
 }
 
 // input returns the product that stands behind a declared input. It panics on
@@ -131,17 +140,6 @@ func (w *Work) Material(path string) string {
 	panic(fmt.Sprintf("stage %s declares no material %q", w.node.Name, path))
 }
 
-// Temp returns a scratch folder on the store's file system, removed
-// afterwards. Inside a sandbox it is /tmp.
-func (w *Work) Temp() string { return filepath.Join(w.dir, "temp") }
-
-// OutFile returns the path at which the stage must leave a declared file
-// output. Inside Run's sandbox the same file is /out/NAME.
-func (w *Work) OutFile(name string) string {
-	w.output(name, KindFile)
-	return filepath.Join(w.dir, "out", name)
-}
-
 // AddToSet adds content that stands in the store to a declared set output.
 func (w *Work) AddToSet(name string, r artifact.Ref) error {
 	w.output(name, KindSet)
@@ -189,7 +187,7 @@ func (w *Work) Manifest(input string) (_ *roottree.Manifest, err error) {
 // NewTree returns an empty writable folder for a declared tree output.
 func (w *Work) NewTree(name string) (string, error) {
 	w.output(name, KindTree)
-	dir := filepath.Join(w.dir, "trees", name)
+	dir := filepath.Join(w.dir, treesDir, name)
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return "", err
 	}
@@ -212,7 +210,7 @@ func (w *Work) Scratch(input string) (string, error) {
 
 func (w *Work) overlay(name, input string) (string, error) {
 	lowers := w.input(input, KindTree).Tree.Layers
-	base := filepath.Join(w.dir, "trees", name)
+	base := filepath.Join(w.dir, treesDir, name)
 	for _, d := range []string{"", "upper", "work", "merged"} {
 		if err := os.Mkdir(filepath.Join(base, d), 0o755); err != nil {
 			return "", err
@@ -244,7 +242,8 @@ func copyRootAttributes(from, to string) error {
 // Run runs a program of the toolbox (the stage's input named "toolbox"). Its
 // root is the toolbox, read-only; inputs stand below /in by name (a file as
 // /in/NAME, a set as a folder of its paths, a tree as a folder), materials
-// below /in/material by path; /out and /tmp are writable.
+// below /in/material by path, what the stage gave below /in/given; /out and /tmp are
+// writable.
 func (w *Work) Run(ctx context.Context, c tool.Command) error {
 	root, err := w.View("toolbox")
 	if err != nil {
@@ -254,13 +253,14 @@ func (w *Work) Run(ctx context.Context, c tool.Command) error {
 	if err != nil {
 		return err
 	}
-	binds = append([]sandbox.Bind{{Source: filepath.Join(w.dir, "in"), Target: "/in"}}, binds...)
-	binds = append(binds, sandbox.Bind{Source: filepath.Join(w.dir, "out"), Target: "/out", Writable: true})
+	binds = append([]sandbox.Bind{{Source: filepath.Join(w.dir, inDir), Target: "/in"}}, binds...)
+	binds = append(binds, sandbox.Bind{Source: filepath.Join(w.dir, outDir), Target: "/out", Writable: true})
 	return w.exec(ctx, c, sandbox.Spec{Root: root, Binds: binds})
 }
 
 // RunIn runs a program of the tree output or the scratch copy, as root inside it. Inputs
-// stand below /run/isotrace/in and materials below /run/isotrace/in/material.
+// stand below /run/isotrace/in, materials below /run/isotrace/in/material, what the
+// stage gave below /run/isotrace/in/given; beside the tree /tmp is writable.
 func (w *Work) RunIn(ctx context.Context, tree string, c tool.Command) error {
 	return w.By(programActor(c), func() error { return w.runIn(ctx, tree, c, nil) })
 }
@@ -294,7 +294,7 @@ func (w *Work) runIn(ctx context.Context, tree string, c tool.Command, scripts f
 
 func (w *Work) exec(ctx context.Context, c tool.Command, spec sandbox.Spec) error {
 	w.commands = append(w.commands, c)
-	spec.Temp = w.Temp()
+	spec.Temp = filepath.Join(w.dir, tmpDir)
 	spec.Argv, spec.Env, spec.Dir = c.Argv, c.Env, c.Dir
 	spec.Limits = w.run.Limits
 	if c.Background {
@@ -311,15 +311,15 @@ func (w *Work) exec(ctx context.Context, c tool.Command, spec sandbox.Spec) erro
 	return sandbox.Run(ctx, spec)
 }
 
-// binds shows every input but the toolbox, and the materials, below target.
-// The mount points are made in the scratch folder in/.
+// binds shows every input but the toolbox, the materials, and what the stage gave,
+// read-only below target.
 func (w *Work) binds(target string) ([]sandbox.Bind, error) {
 	var binds []sandbox.Bind
 	for _, in := range w.node.Inputs {
 		if in.Name == "toolbox" {
 			continue
 		}
-		at, point := target+"/"+in.Name, filepath.Join(w.dir, "in", in.Name)
+		at, point := target+"/"+in.Name, filepath.Join(w.dir, inDir, in.Name)
 		switch in.From.handle().kind {
 		case KindFile:
 			if err := touch(point); err != nil {
@@ -346,6 +346,12 @@ func (w *Work) binds(target string) ([]sandbox.Bind, error) {
 			binds = append(binds, sandbox.Bind{Source: dir, Target: at})
 		}
 	}
+	if w.given {
+		if err := os.MkdirAll(filepath.Join(w.dir, inDir, givenDir), 0o755); err != nil {
+			return nil, err
+		}
+		binds = append(binds, sandbox.Bind{Source: filepath.Join(w.dir, givenDir), Target: target + "/" + givenDir})
+	}
 	if len(w.node.Materials) == 0 {
 		return binds, nil
 	}
@@ -357,7 +363,7 @@ func (w *Work) binds(target string) ([]sandbox.Bind, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.MkdirAll(filepath.Join(w.dir, "in", "material"), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(w.dir, inDir, "material"), 0o755); err != nil {
 		return nil, err
 	}
 	return append(binds, sandbox.Bind{Source: dir, Target: target + "/material"}), nil
@@ -365,7 +371,7 @@ func (w *Work) binds(target string) ([]sandbox.Bind, error) {
 
 // linkAll makes a folder that shows stored content under its paths.
 func (w *Work) linkAll(name string, refs []artifact.Ref) (string, error) {
-	dir := filepath.Join(w.dir, "sets", name)
+	dir := filepath.Join(w.dir, setsDir, name)
 	if _, err := os.Stat(dir); err == nil {
 		return dir, nil
 	}

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/isotrace/isotrace/internal/debroot"
+	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/internal/sanitise"
 	"github.com/isotrace/isotrace/internal/stage"
 	"github.com/isotrace/isotrace/internal/tool"
@@ -21,7 +22,7 @@ const Changes = "changes"
 // package configured by the system's own dpkg.
 func Bootstrap(debs stage.Set) stage.Stage {
 	return stage.Stage{
-		Name: "base", Version: 6,
+		Name: "base", Version: 7,
 		Takes: "minimal system's .debs", Gives: "base tree",
 		Inputs:  []stage.Input{{Name: "debs", From: debs}},
 		Outputs: []stage.Output{{Name: "root", Kind: stage.KindTree}, {Name: Changes, Kind: stage.KindFile}},
@@ -47,9 +48,9 @@ func bootstrap(ctx context.Context, w *stage.Work) error {
 	var packages []debroot.Package
 	for _, ref := range w.Set("debs") {
 		packages = append(packages, debroot.Package{Ref: ref, Content: w.Content(ref)})
-		install = append(install, path.Join("/tmp/debs", ref.Path))
+		install = append(install, path.Join("/run/isotrace/in/given/debs", ref.Path))
 	}
-	if err := debroot.Unpack(ctx, dir, packages, debroot.Options{Spool: filepath.Join(w.Temp(), "debs"), Keep: true, Progress: w.Progress}); err != nil {
+	if err := debroot.Unpack(ctx, dir, packages, debroot.Options{Spool: filepath.Join(w.Given(), "debs"), Keep: true, Progress: w.Progress}); err != nil {
 		return err
 	}
 	if err := emptyDatabase(dir); err != nil {
@@ -82,7 +83,7 @@ func emptyDatabase(dir string) (err error) {
 		}
 	}
 	for _, f := range []string{"var/lib/dpkg/status", "var/lib/dpkg/available"} {
-		if err := root.WriteFile(f, nil, 0o644); err != nil {
+		if err := regular.Replace(root, f, 0o644, nil); err != nil {
 			return err
 		}
 	}

@@ -11,7 +11,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -49,7 +48,7 @@ type Params struct {
 // Stage takes the tree of the boot set and gives the boot parts.
 func Stage(toolbox, boot stage.Tree, p Params) stage.Stage {
 	return stage.Stage{
-		Name: "bootparts", Version: 2, Params: p,
+		Name: "bootparts", Version: 3, Params: p,
 		Takes: "tree of the boot set", Gives: "GRUB for BIOS and UEFI, EFI system partition, memtest86+",
 		Inputs: []stage.Input{{Name: "toolbox", From: toolbox}, {Name: "boot", From: boot}},
 		Outputs: []stage.Output{
@@ -85,10 +84,10 @@ type first struct {
 	signed bool   // by the distribution
 }
 
-// command builds GRUB with the memory disk at /tmp/memdisk.tar.
+// command builds GRUB with the memory disk at /in/given/memdisk.tar.
 func (g grub) command(output string, e epoch.Epoch) tool.Command {
 	c := tool.New("grub-mkimage", "--format", g.format, "--directory", "/in/boot/usr/lib/grub/"+g.folder,
-		"--memdisk", "/tmp/memdisk.tar", "--prefix", "(memdisk)/boot/grub", "--output", output)
+		"--memdisk", "/in/given/memdisk.tar", "--prefix", "(memdisk)/boot/grub", "--output", output)
 	c.Argv = append(append(c.Argv, modules...), g.modules...)
 	return c.With(e.Env())
 }
@@ -103,7 +102,7 @@ func run(ctx context.Context, w *stage.Work, p Params) (err error) {
 	if err := start(ctx, w, root, f, grubBIOS, BIOS); err != nil {
 		return err
 	}
-	if err := copyOut(root, "usr/lib/grub/i386-pc/boot_hybrid.img", w.OutFile(MBR)); err != nil {
+	if err := copyOut(root, "usr/lib/grub/i386-pc/boot_hybrid.img", w, MBR); err != nil {
 		return err
 	}
 	if !p.Memtest {
@@ -122,7 +121,7 @@ func openBoot(w *stage.Work) (*os.Root, error) {
 
 // start makes what BIOS and UEFI start: an image of GRUB, and a file system.
 func start(ctx context.Context, w *stage.Work, root *os.Root, f first, bios grub, output string) error {
-	if err := writeMemdisk(filepath.Join(w.Temp(), "memdisk.tar"), f.config, w.Epoch); err != nil {
+	if err := w.Give("memdisk.tar", 0o644, func(out io.Writer) error { return writeMemdisk(out, f.config, w.Epoch) }); err != nil {
 		return err
 	}
 	if err := w.Run(ctx, bios.command("/out/"+output, w.Epoch)); err != nil {
@@ -149,10 +148,10 @@ var signed = []struct {
 func loaders(ctx context.Context, w *stage.Work, root *os.Root, f first) ([]artifact.Ref, error) {
 	if !f.signed {
 		const made = "grub.efi"
-		if err := w.Run(ctx, f.efi.command("/tmp/"+made, w.Epoch)); err != nil {
+		if err := w.Run(ctx, f.efi.command("/out/"+made, w.Epoch)); err != nil {
 			return nil, err
 		}
-		ref, err := w.Store().Adopt(filepath.Join(w.Temp(), made), "")
+		ref, err := w.Adopt(made)
 		if err != nil {
 			return nil, err
 		}
@@ -211,30 +210,28 @@ func firstConfig(by string) string {
 }
 
 // writeMemdisk makes the archive in which GRUB finds its first config.
-func writeMemdisk(path, cfg string, e epoch.Epoch) error {
-	return artifact.WriteFile(path, 0o644, func(out io.Writer) error {
-		t := tar.NewWriter(out)
-		for _, h := range []*tar.Header{
-			{Name: "boot/", Typeflag: tar.TypeDir, Mode: 0o755},
-			{Name: "boot/grub/", Typeflag: tar.TypeDir, Mode: 0o755},
-			{Name: "boot/grub/grub.cfg", Typeflag: tar.TypeReg, Mode: 0o644, Size: int64(len(cfg))},
-		} {
-			h.Format, h.ModTime = tar.FormatUSTAR, e.Time()
-			if err := t.WriteHeader(h); err != nil {
-				return err
-			}
-		}
-		if _, err := io.WriteString(t, cfg); err != nil {
+func writeMemdisk(out io.Writer, cfg string, e epoch.Epoch) error {
+	t := tar.NewWriter(out)
+	for _, h := range []*tar.Header{
+		{Name: "boot/", Typeflag: tar.TypeDir, Mode: 0o755},
+		{Name: "boot/grub/", Typeflag: tar.TypeDir, Mode: 0o755},
+		{Name: "boot/grub/grub.cfg", Typeflag: tar.TypeReg, Mode: 0o644, Size: int64(len(cfg))},
+	} {
+		h.Format, h.ModTime = tar.FormatUSTAR, e.Time()
+		if err := t.WriteHeader(h); err != nil {
 			return err
 		}
-		return t.Close()
-	})
+	}
+	if _, err := io.WriteString(t, cfg); err != nil {
+		return err
+	}
+	return t.Close()
 }
 
 // systemPartition makes the FAT16 file system from which UEFI starts GRUB.
 func systemPartition(ctx context.Context, w *stage.Work, files []artifact.Ref) error {
 	for i, ref := range files {
-		if err := copyFile(w.Content(ref), filepath.Join(w.Temp(), fmt.Sprint("esp-", i))); err != nil {
+		if err := give(w, fmt.Sprint("esp-", i), w.Content(ref)); err != nil {
 			return err
 		}
 	}
@@ -247,7 +244,7 @@ func systemPartition(ctx context.Context, w *stage.Work, files []artifact.Ref) e
 }
 
 // SystemPartition are the commands that make the file system of the files, which
-// stand in order as /tmp/esp-N. FAT16 has at least 4,085 clusters; one of a
+// stand in order as /in/given/esp-N. FAT16 has at least 4,085 clusters; one of a
 // sector each keeps it small. The volume's serial number is the epoch, for lack
 // of anything better.
 func SystemPartition(files []artifact.Ref, e epoch.Epoch) []tool.Command {
@@ -269,7 +266,7 @@ func SystemPartition(files []artifact.Ref, e epoch.Epoch) []tool.Command {
 		tool.New(append([]string{"mmd", "-i", "/out/" + ESP}, folders...)...).With(env...),
 	}
 	for i, f := range files {
-		commands = append(commands, tool.New("mcopy", "-i", "/out/"+ESP, fmt.Sprint("/tmp/esp-", i), "::/"+f.Path).With(env...))
+		commands = append(commands, tool.New("mcopy", "-i", "/out/"+ESP, fmt.Sprint("/in/given/esp-", i), "::/"+f.Path).With(env...))
 	}
 	return commands
 }
@@ -303,26 +300,26 @@ func memtest(w *stage.Work, root *os.Root) error {
 	return nil
 }
 
-func copyOut(root *os.Root, from, to string) error {
+func copyOut(root *os.Root, from string, w *stage.Work, output string) (err error) {
 	f, err := regular.Open(root, from)
 	if err != nil {
 		return err
 	}
-	return copyTo(to, f)
+	defer func() { err = errors.Join(err, f.Close()) }()
+	return w.Write(output, func(out io.Writer) error {
+		_, err := io.Copy(out, f)
+		return err
+	})
 }
 
-func copyFile(from, to string) error {
-	f, err := regular.OpenFile(from)
+// give shows a program the store's content under a name.
+func give(w *stage.Work, name, content string) (err error) {
+	f, err := regular.OpenFile(content)
 	if err != nil {
 		return err
 	}
-	return copyTo(to, f)
-}
-
-// copyTo copies a file and closes it.
-func copyTo(to string, f *os.File) (err error) {
 	defer func() { err = errors.Join(err, f.Close()) }()
-	return artifact.WriteFile(to, 0o644, func(out io.Writer) error {
+	return w.Give(name, 0o644, func(out io.Writer) error {
 		_, err := io.Copy(out, f)
 		return err
 	})

@@ -5,13 +5,13 @@ import (
 	"context"
 	_ "embed"
 	"errors"
-	"os"
 	"slices"
 	"text/template"
 
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/diskimage"
 	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/internal/stage"
 	"github.com/isotrace/isotrace/internal/system"
 )
@@ -57,7 +57,7 @@ var diskMenu string
 func DiskStage(toolbox, boot, root stage.Tree, system stage.File, p DiskParams) stage.Stage {
 	p.Template = artifact.HashBytes([]byte(diskMenu))
 	return stage.Stage{
-		Name: "diskboot", Version: 1, Params: p,
+		Name: "diskboot", Version: 2, Params: p,
 		Takes: "tree of the boot set, root tree", Gives: "GRUB for a disk by BIOS and UEFI, EFI system partition, boot menu, fstab",
 		Inputs: []stage.Input{{Name: "toolbox", From: toolbox}, {Name: "boot", From: boot}, {Name: "root", From: root}, {Name: "system", From: system}},
 		Outputs: []stage.Output{
@@ -67,6 +67,9 @@ func DiskStage(toolbox, boot, root stage.Tree, system stage.File, p DiskParams) 
 		Run: func(ctx context.Context, w *stage.Work) error { return runDisk(ctx, w, p) },
 	}
 }
+
+// maxCore bounds a file of GRUB for BIOS, in bytes.
+const maxCore = 16 << 20
 
 func runDisk(ctx context.Context, w *stage.Work, p DiskParams) (err error) {
 	tree, err := w.TreeIdentity("root")
@@ -83,14 +86,14 @@ func runDisk(ctx context.Context, w *stage.Work, p DiskParams) (err error) {
 	if err := start(ctx, w, root, f, diskBIOS, Core); err != nil {
 		return err
 	}
-	code, err := root.ReadFile("usr/lib/grub/i386-pc/boot.img")
+	code, err := regular.Read(root, "usr/lib/grub/i386-pc/boot.img", maxCore)
 	if err != nil {
 		return err
 	}
 	if code, err = diskimage.BootCode(code); err != nil {
 		return err
 	}
-	core, err := os.ReadFile(w.OutFile(Core))
+	core, err := regular.Read(w.Out(), Core, maxCore)
 	if err != nil {
 		return err
 	}
@@ -98,7 +101,7 @@ func runDisk(ctx context.Context, w *stage.Work, p DiskParams) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(artifact.WriteBytes(w.OutFile(BootCode), 0o644, code), artifact.WriteBytes(w.OutFile(BIOSBoot), 0o644, partition)); err != nil {
+	if err := errors.Join(w.WriteBytes(BootCode, code), w.WriteBytes(BIOSBoot, partition)); err != nil {
 		return err
 	}
 	return rootFiles(w, p, id)

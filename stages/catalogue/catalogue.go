@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/dpkgdb"
 	"github.com/isotrace/isotrace/internal/fault"
 	"github.com/isotrace/isotrace/internal/regular"
@@ -100,7 +99,7 @@ func (r *run) all(ctx context.Context) (err error) {
 	if err := r.compare(); err != nil {
 		return err
 	}
-	return artifact.WriteFile(r.work.OutFile(Output), 0o644, func(w io.Writer) error { return r.out.Write(w) })
+	return r.work.Write(Output, func(w io.Writer) error { return r.out.Write(w) })
 }
 
 // owners tells by path which package has a file of the root tree.

@@ -16,7 +16,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/internal/roottree"
 	"github.com/isotrace/isotrace/internal/sanitise"
 	"github.com/isotrace/isotrace/internal/stage"
@@ -74,7 +76,7 @@ const maxEdited = 16 << 20
 // with them in place.
 func Stage(root stage.Tree, materials []stage.Material, p Params) stage.Stage {
 	return stage.Stage{
-		Name: "customise", Version: 5, Params: p,
+		Name: "customise", Version: 6, Params: p,
 		Takes: "root tree, overlay, scripts, settings", Gives: "root tree",
 		Inputs:    []stage.Input{{Name: "root", From: root}},
 		Materials: materials,
@@ -130,13 +132,7 @@ func (c *customisation) write(name, text string, mode fs.FileMode) error {
 	if err := c.root.MkdirAll(path.Dir(name), 0o755); err != nil {
 		return err
 	}
-	if err := c.root.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := c.root.WriteFile(name, []byte(text), mode); err != nil {
-		return err
-	}
-	return c.root.Chmod(name, mode)
+	return regular.Replace(c.root, name, mode, []byte(text))
 }
 
 func (c *customisation) names(_ context.Context, p Params) error {
@@ -332,8 +328,8 @@ func (c *customisation) file(f File) (err error) {
 	return c.root.Chmod(to, modeOf(f.Mode))
 }
 
-// scripts run inside the tree, as root, with no network. They are copied to
-// /tmp because stored content is not executable.
+// scripts run inside the tree, as root, with no network. They are given as copies
+// because stored content is not executable; no script can write to another.
 func (c *customisation) scripts(ctx context.Context, p Params) (err error) {
 	if len(p.Scripts) == 0 {
 		return nil
@@ -348,21 +344,14 @@ func (c *customisation) scripts(ctx context.Context, p Params) (err error) {
 			return err
 		}
 		name := fmt.Sprintf("script-%d", i)
-		at := filepath.Join(c.work.Temp(), name)
-		if err := os.WriteFile(at, b, 0o755); err != nil {
+		if err := artifact.WriteBytes(filepath.Join(c.work.Given(), name), 0o755, b); err != nil {
 			return err
 		}
-		if err := os.Chmod(at, 0o755); err != nil {
-			return err
-		}
-		run := tool.New("/tmp/"+name).With("ISOTRACE_SCRIPT="+material, c.work.Epoch.Env())
+		run := tool.New("/run/isotrace/in/given/"+name).With("ISOTRACE_SCRIPT="+material, c.work.Epoch.Env())
 		if err := c.work.RunFollowed(ctx, "root", run, stage.Actor{Kind: stage.ByScript, Name: material}); err != nil {
 			return fmt.Errorf("script %s: %w", material, err)
 		}
 		if lists, err = c.noNewAccessLists(material, lists); err != nil {
-			return err
-		}
-		if err := os.Remove(at); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}

@@ -55,7 +55,7 @@ func run(ctx context.Context, w *stage.Work, target []string) (err error) {
 	if f.Tools, err = read(ctx, w, w.Set("tools"), true); err != nil {
 		return err
 	}
-	return artifact.WriteFile(w.OutFile(Output), 0o644, f.Write)
+	return w.Write(Output, f.Write)
 }
 
 // read reads .debs, what their data holds, too, where withData says so.

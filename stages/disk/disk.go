@@ -16,6 +16,7 @@ import (
 	"github.com/isotrace/isotrace/internal/diskimage"
 	"github.com/isotrace/isotrace/internal/epoch"
 	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/internal/stage"
 	"github.com/isotrace/isotrace/internal/tool"
 )
@@ -55,7 +56,7 @@ type Inputs struct {
 // Stage takes the root tree and what starts it, and gives disk images.
 func Stage(toolbox stage.Tree, in Inputs, p Params) stage.Stage {
 	s := stage.Stage{
-		Name: "disk", Version: 1, Params: p,
+		Name: "disk", Version: 2, Params: p,
 		Takes: "root tree, initrd, GRUB for a disk", Gives: "disk images: GPT, BIOS and UEFI, ext4; fixed VHD, raw, qcow2",
 		Inputs: []stage.Input{
 			{Name: "toolbox", From: toolbox}, {Name: "root", From: in.Root}, {Name: "initrd", From: in.Initrd}, {Name: "system", From: in.System},
@@ -87,24 +88,23 @@ func (d *disk) make(ctx context.Context) (err error) {
 	if d.tree, err = w.TreeIdentity("root"); err != nil {
 		return err
 	}
-	need, err := d.writeArchive(ctx, filepath.Join(w.Temp(), archiveName))
+	need, err := d.writeArchive(ctx, filepath.Join(w.Given(), archiveName))
 	if err != nil {
 		return err
 	}
 	if err := d.lay(need); err != nil {
 		return err
 	}
-	image := filepath.Join(w.Temp(), imageName)
-	if err := d.writeAround(image); err != nil {
+	if err := d.writeAround(); err != nil {
 		return err
 	}
 	if err := w.Run(ctx, FileSystem(d.layout.Root, need, d.tree, w.Epoch)); err != nil {
 		return err
 	}
-	if err := os.Remove(filepath.Join(w.Temp(), archiveName)); err != nil {
+	if err := os.Remove(filepath.Join(w.Given(), archiveName)); err != nil {
 		return err
 	}
-	return d.convert(ctx, image)
+	return d.convert(ctx)
 }
 
 // lay decides the sizes: a quarter more than the tree needs and 256 MiB, or what the
@@ -120,9 +120,9 @@ func (d *disk) lay(need room) (err error) {
 }
 
 // writeAround writes all but the root file system.
-func (d *disk) writeAround(image string) (err error) {
+func (d *disk) writeAround() (err error) {
 	w, l := d.work, d.layout
-	f, err := os.OpenFile(image, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o644)
+	f, err := regular.Create(w.Out(), imageName, 0o644)
 	if err != nil {
 		return err
 	}
@@ -162,24 +162,24 @@ func FileSystem(at diskimage.Extent, need room, tree artifact.Digest, e epoch.Ep
 	const block, perInode = 4096, 16384 // bytes
 	inodes := max(at.Size/perInode, 2*need.inodes)
 	return tool.New("mke2fs", "-q", "-F", "-t", "ext4", "-b", fmt.Sprint(block), "-I", "256", "-N", fmt.Sprint(inodes), "-m", "1", "-O", features,
-		"-U", diskimage.UUID(tree, diskimage.ForFiles), "-d", "/tmp/"+archiveName,
+		"-U", diskimage.UUID(tree, diskimage.ForFiles), "-d", "/in/given/"+archiveName,
 		"-E", fmt.Sprintf("offset=%d,hash_seed=%s,root_owner=0:0,lazy_itable_init=0,lazy_journal_init=0,nodiscard", at.Offset, diskimage.UUID(tree, diskimage.ForHashSeed)),
-		"/tmp/"+imageName, fmt.Sprint(at.Size/block)).With(e.Env())
+		"/out/"+imageName, fmt.Sprint(at.Size/block)).With(e.Env())
 }
 
 // convert makes the outputs of the image.
-func (d *disk) convert(ctx context.Context, image string) error {
+func (d *disk) convert(ctx context.Context) error {
 	w := d.work
 	var last *Output // takes the image over
 	for i, o := range d.params.Outputs {
 		switch o.Format {
 		case QCOW2:
-			if err := w.Run(ctx, tool.New("qemu-img", "convert", "-f", "raw", "-O", "qcow2", "/tmp/"+imageName, "/out/"+o.File).With(w.Epoch.Env())); err != nil {
+			if err := w.Run(ctx, tool.New("qemu-img", "convert", "-f", "raw", "-O", "qcow2", "/out/"+imageName, "/out/"+o.File).With(w.Epoch.Env())); err != nil {
 				return err
 			}
 		case Raw, VHD:
 			if last != nil {
-				if err := copySparse(ctx, image, w.OutFile(last.File)); err != nil {
+				if err := copySparse(ctx, w.Out(), imageName, last.File); err != nil {
 					return err
 				}
 				if err := d.finish(*last); err != nil {
@@ -194,7 +194,7 @@ func (d *disk) convert(ctx context.Context, image string) error {
 	if last == nil {
 		return nil
 	}
-	if err := os.Rename(image, w.OutFile(last.File)); err != nil {
+	if err := w.Out().Rename(imageName, last.File); err != nil {
 		return err
 	}
 	return d.finish(*last)
@@ -209,7 +209,7 @@ func (d *disk) finish(o Output) (err error) {
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(d.work.OutFile(o.File), os.O_WRONLY, 0)
+	f, err := regular.Edit(d.work.Out(), o.File)
 	if err != nil {
 		return err
 	}
@@ -219,13 +219,13 @@ func (d *disk) finish(o Output) (err error) {
 }
 
 // copySparse copies a file and leaves out blocks of zeros.
-func copySparse(ctx context.Context, from, to string) (err error) {
-	in, err := os.Open(from)
+func copySparse(ctx context.Context, dir *os.Root, from, to string) (err error) {
+	in, err := regular.Open(dir, from)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, in.Close()) }()
-	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
+	out, err := regular.Create(dir, to, 0o644)
 	if err != nil {
 		return err
 	}

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -44,7 +43,7 @@ const Changes = "changes"
 // tree with all packages configured.
 func Stage(root stage.Tree, debs stage.Set, preseed []stage.Material, p Params) stage.Stage {
 	return stage.Stage{
-		Name: "install", Version: 5, Params: p,
+		Name: "install", Version: 6, Params: p,
 		Takes: "base tree, .debs", Gives: "root tree with every package configured",
 		Inputs:    []stage.Input{{Name: "root", From: root}, {Name: "debs", From: debs}},
 		Materials: preseed,
@@ -163,10 +162,11 @@ func (in *installation) packages(ctx context.Context, p Params) error {
 
 // Commands are the apt runs of the stage.
 func Commands(p Params) []tool.Command {
-	env := append([]string{"APT_CONFIG=/tmp/apt.conf"}, tool.Unattended...)
+	env := append([]string{"APT_CONFIG=" + given + "apt.conf"}, tool.Unattended...)
 	var cs []tool.Command
 	if len(p.Manual) > 0 {
 		cs = append(cs,
+			tool.New("mkdir", "-p", "/tmp/lists/partial", "/tmp/cache/archives/partial", "/tmp/log"),
 			tool.New("apt-get", "update").With(env...),
 			tool.New(append([]string{"apt-get", "install", "--"}, p.Manual...)...).With(env...))
 	}
@@ -190,20 +190,11 @@ func (in *installation) read(name string) ([]byte, error) {
 	return regular.Read(in.root, name, 1<<20)
 }
 
-func (in *installation) write(name, text string) (err error) {
+func (in *installation) write(name, text string) error {
 	if err := in.root.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return err
 	}
-	f, err := in.root.OpenFile(name, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o755)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	if err := f.Chmod(0o755); err != nil {
-		return err
-	}
-	_, err = io.Copy(f, strings.NewReader(text))
-	return err
+	return regular.Replace(in.root, name, 0o755, []byte(text))
 }
 
 // check compares what dpkg has with what was locked. Where packages were

@@ -17,6 +17,9 @@ import (
 	"github.com/isotrace/isotrace/internal/stage"
 )
 
+// given is where the target sees what the stage gives it.
+const given = "/run/isotrace/in/given/"
+
 // aptConf keeps everything that apt writes, but for the packages and its list
 // of automatic ones, in the sandbox's /tmp. The repository is trusted because
 // each of its files was checked against the lock.
@@ -28,7 +31,7 @@ APT::Cmd::Disable-Script-Warning "true";
 Acquire::Languages "none";
 Acquire::AllowInsecureRepositories "true";
 Acquire::Check-Date "false";
-Dir::Etc::SourceList "/tmp/sources.list";
+Dir::Etc::SourceList "` + given + `sources.list";
 Dir::Etc::SourceParts "/dev/null";
 Dir::Etc::Preferences "/dev/null";
 Dir::Etc::PreferencesParts "/dev/null";
@@ -42,13 +45,12 @@ quiet "1";
 `
 
 // writeRepository makes a repository of the locked .debs, and of nothing else,
-// for the target's apt: it can then install what is locked or fail.
+// for the target's apt: it can then install what is locked or fail. The .debs are the
+// store's own files: no script may write to them.
 func writeRepository(ctx context.Context, w *stage.Work) error {
-	repo := filepath.Join(w.Temp(), "repo")
-	for _, dir := range []string{"repo", "lists/partial", "cache/archives/partial", "log"} {
-		if err := os.MkdirAll(filepath.Join(w.Temp(), dir), 0o755); err != nil {
-			return err
-		}
+	repo := filepath.Join(w.Given(), "repo")
+	if err := os.Mkdir(repo, 0o755); err != nil {
+		return err
 	}
 	var packages strings.Builder
 	for _, ref := range w.Set("debs") {
@@ -70,10 +72,10 @@ func writeRepository(ctx context.Context, w *stage.Work) error {
 	}
 	for name, text := range map[string]string{
 		"repo/Packages": packages.String(),
-		"sources.list":  "deb [trusted=yes] file:/tmp/repo ./\n",
+		"sources.list":  "deb [trusted=yes] file:" + given + "repo ./\n",
 		"apt.conf":      aptConf,
 	} {
-		if err := artifact.WriteBytes(filepath.Join(w.Temp(), name), 0o644, []byte(text)); err != nil {
+		if err := artifact.WriteBytes(filepath.Join(w.Given(), name), 0o644, []byte(text)); err != nil {
 			return err
 		}
 	}

@@ -52,7 +52,7 @@ type Params struct {
 // tree, and does not ship.
 func addHook(root *os.Root, name, text string) error {
 	at := "etc/initramfs-tools/hooks/isotrace-" + name
-	return errors.Join(root.MkdirAll(path.Dir(at), 0o755), root.WriteFile(at, []byte(text), 0o755), root.Chmod(at, 0o755))
+	return errors.Join(root.MkdirAll(path.Dir(at), 0o755), regular.Replace(root, at, 0o755, []byte(text)))
 }
 
 // verityLibrary is what mount(8) loads when it is asked for dm-verity, and
@@ -153,7 +153,7 @@ func run(ctx context.Context, w *stage.Work, root *os.Root, p Params) error {
 		return err
 	}
 	for _, f := range []struct{ name, output string }{{s.KernelPath(), Kernel}, {s.InitrdPath(), Initrd}} {
-		if err := copyOut(root, f.name, w.OutFile(f.output)); err != nil {
+		if err := copyOut(root, f.name, w, f.output); err != nil {
 			return fault.New(fault.Usage, "live-boot or casper brings initramfs-tools, which makes it", "the root tree has no /%s: %w", f.name, err)
 		}
 	}
@@ -164,7 +164,7 @@ func run(ctx context.Context, w *stage.Work, root *os.Root, p Params) error {
 	if err != nil {
 		return err
 	}
-	return artifact.WriteBytes(w.OutFile(Facts), 0o644, facts)
+	return w.WriteBytes(Facts, facts)
 }
 
 var kernelName = regexp.MustCompile(`^vmlinuz-(.+)$`)
@@ -173,12 +173,8 @@ var kernelName = regexp.MustCompile(`^vmlinuz-(.+)$`)
 var installers = []string{"usr/bin/ubiquity", "usr/bin/calamares", "usr/bin/debian-installer-launcher"}
 
 func inspect(root *os.Root) (s system.Facts, err error) {
-	boot, err := root.Open("boot")
+	entries, err := regular.ReadDir(root, "boot")
 	if err != nil {
-		return s, err
-	}
-	entries, err := boot.ReadDir(-1)
-	if err := errors.Join(err, boot.Close()); err != nil {
 		return s, err
 	}
 	var kernels []string
@@ -221,14 +217,14 @@ func codename(root *os.Root) (_ string, err error) {
 	return "", lines.Err()
 }
 
-func copyOut(root *os.Root, from, to string) (err error) {
+func copyOut(root *os.Root, from string, w *stage.Work, output string) (err error) {
 	f, err := regular.Open(root, from)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	return artifact.WriteFile(to, 0o644, func(w io.Writer) error {
-		_, err := io.Copy(w, f)
+	return w.Write(output, func(out io.Writer) error {
+		_, err := io.Copy(out, f)
 		return err
 	})
 }

@@ -13,7 +13,6 @@ import (
 	"strings"
 
 	"github.com/isotrace/isotrace/internal/archive/deb822"
-	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/internal/roottree"
 	"github.com/isotrace/isotrace/internal/stage"
@@ -75,7 +74,7 @@ func run(w *stage.Work, p Params) (err error) {
 	}
 	texts[Size] = fmt.Sprintf("%d\n", TreeSize(m))
 	for _, name := range Outputs {
-		if err := artifact.WriteBytes(w.OutFile(name), 0o644, []byte(texts[name])); err != nil {
+		if err := w.WriteBytes(name, []byte(texts[name])); err != nil {
 			return err
 		}
 	}

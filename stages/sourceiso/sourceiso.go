@@ -28,12 +28,12 @@ type Params struct {
 // Stage takes the source packages' files and gives a data ISO.
 func Stage(toolbox stage.Tree, sources stage.Set, p Params) stage.Stage {
 	return stage.Stage{
-		Name: "sourceiso", Version: 2, Params: p,
+		Name: "sourceiso", Version: 3, Params: p,
 		Takes: "source packages", Gives: "ISO of the source packages",
 		Inputs:  []stage.Input{{Name: "toolbox", From: toolbox}, {Name: "sources", From: sources}},
 		Outputs: []stage.Output{{Name: p.File, Kind: stage.KindFile}},
 		Run: func(ctx context.Context, w *stage.Work) error {
-			if err := artifact.WriteBytes(filepath.Join(w.Temp(), Sums), 0o444, Checksums(w.Set("sources"))); err != nil {
+			if err := artifact.WriteBytes(filepath.Join(w.Given(), Sums), 0o444, Checksums(w.Set("sources"))); err != nil {
 				return err
 			}
 			return w.Run(ctx, Command(p, w.Epoch))
@@ -52,13 +52,13 @@ func Checksums(files []artifact.Ref) []byte {
 	return text.Bytes()
 }
 
-// Command writes /in/sources and /tmp/SHA256SUMS. The preparer is set because
+// Command writes /in/sources and /in/given/SHA256SUMS. The preparer is set because
 // xorriso would name its version.
 func Command(p Params, e epoch.Epoch) tool.Command {
 	return tool.New("xorriso", "-as", "mkisofs",
 		"-iso-level", "3", "-full-iso9660-filenames", "-rational-rock", "-joliet", "-joliet-long",
 		"-volid", p.Volume, "-preparer", "isotrace", "-appid", "", "-sysid", "", "-publisher", "",
 		"--set_all_file_dates", "="+e.String(),
-		"-o", "/out/"+p.File, "-graft-points", "/=/in/sources", "/"+Sums+"=/tmp/"+Sums,
+		"-o", "/out/"+p.File, "-graft-points", "/=/in/sources", "/"+Sums+"=/in/given/"+Sums,
 	).With(e.Env(), "TZ=UTC")
 }

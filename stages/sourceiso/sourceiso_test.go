@@ -11,7 +11,7 @@ func TestCommandIsFixed(t *testing.T) {
 	c := Command(Params{File: "x.iso", Volume: "SRC_X_1"}, 1700000000)
 	const want = "xorriso -as mkisofs -iso-level 3 -full-iso9660-filenames -rational-rock -joliet -joliet-long" +
 		" -volid SRC_X_1 -preparer isotrace -appid  -sysid  -publisher  --set_all_file_dates =1700000000" +
-		" -o /out/x.iso -graft-points /=/in/sources /SHA256SUMS=/tmp/SHA256SUMS"
+		" -o /out/x.iso -graft-points /=/in/sources /SHA256SUMS=/in/given/SHA256SUMS"
 	if have := strings.Join(c.Argv, " "); have != want {
 		t.Errorf("have %s\nwant %s", have, want)
 	}

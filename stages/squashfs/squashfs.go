@@ -3,10 +3,12 @@ package squashfs
 
 import (
 	"context"
+	"errors"
 	"strconv"
 
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/epoch"
+	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/internal/stage"
 	"github.com/isotrace/isotrace/internal/tool"
 )
@@ -36,8 +38,12 @@ func Stage(toolbox, root stage.Tree, p Params) stage.Stage {
 			if err := w.Run(ctx, Command(p, w.Epoch)); err != nil || !p.Verity {
 				return err
 			}
-			digest, _, err := artifact.HashFile(w.OutFile(Output))
+			f, err := regular.Open(w.Out(), Output)
 			if err != nil {
+				return err
+			}
+			digest, _, err := artifact.HashReader(f)
+			if err := errors.Join(err, f.Close()); err != nil {
 				return err
 			}
 			return w.Run(ctx, HashCommand(digest, w.Epoch))

@@ -386,7 +386,7 @@ func (r *run) grubKernel(image *grubimage.Image, files []string) ([]trace.Placed
 	}
 	var placed []trace.Placed
 	for _, name := range files {
-		b, rerr := root.ReadFile("usr/lib/grub/" + image.Platform + "/" + name)
+		b, rerr := regular.Read(root, "usr/lib/grub/"+image.Platform+"/"+name, 16<<20)
 		if rerr != nil {
 			err = rerr
 			break
