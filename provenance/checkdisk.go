@@ -25,6 +25,7 @@ const (
 	recordBIOSBoot  = "diskboot/bios.part"
 	recordDiskESP   = "diskboot/efiboot.img"
 	recordDiskFiles = "diskboot/files/"
+	recordDiskBoot  = "diskboot/"
 	recordInitrd    = "kernel/initrd"
 )
 

@@ -152,7 +152,7 @@ func (v *verification) known(rule string, content ...artifact.Digest) (name arti
 }
 
 // verifierVersion changes whenever a check that may be remembered changes.
-const verifierVersion = 4
+const verifierVersion = 5
 
 // hold remembers that a rule holds.
 func (v *verification) hold(name artifact.Digest, problems []Problem) {

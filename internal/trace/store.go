@@ -44,12 +44,12 @@ func WritePart(w io.Writer, name string, origins []Origin) (Part, error) {
 	var offset int64
 	for chunk := range slices.Chunk(origins, linesInFrame) {
 		var text bytes.Buffer
-		lines := json.NewEncoder(&text)
-		lines.SetEscapeHTML(false)
 		for i := range chunk {
-			if err := lines.Encode(chunk[i].withRaw()); err != nil {
+			line, err := chunk[i].line()
+			if err != nil {
 				return part, fmt.Errorf("%s: %w", chunk[i].Path, err)
 			}
+			text.Write(line)
 		}
 		frame := enc.EncodeAll(text.Bytes(), nil)
 		if _, err := w.Write(frame); err != nil {
@@ -75,6 +75,37 @@ func (o Origin) withRaw() *Origin {
 		o.Raw = &r
 	}
 	return &o
+}
+
+// line is an origin in its one form.
+func (o Origin) line() ([]byte, error) { return encode(o.withRaw()) }
+
+// encode writes a value in the one form that it has in a trace.
+func encode(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(v)
+	return b.Bytes(), err
+}
+
+// decodeLine reads an origin. A line that is not in the one form is refused: whoever
+// looks for its bytes, or reads JSON in another way, would find something else in it.
+func decodeLine(line []byte) (o Origin, err error) {
+	if len(line) > maxLine {
+		return o, fmt.Errorf("a line is longer than %d bytes", maxLine)
+	}
+	if err := json.Unmarshal(line, &o); err != nil {
+		return o, err
+	}
+	if err := o.fromRaw(); err != nil {
+		return o, err
+	}
+	again, err := o.line()
+	if err == nil && !bytes.Equal(again, line) {
+		err = fmt.Errorf("%s: its line is not as isotrace writes it", o.Path)
+	}
+	return o, err
 }
 
 // fromRaw takes the texts back that a file has as bytes.
@@ -135,34 +166,40 @@ func takeRaw(text *string, b []byte) error {
 	return nil
 }
 
-func count(origins []Origin) []Count {
-	by := map[Kind]*Count{}
-	for _, k := range Kinds {
-		by[k] = &Count{Kind: k}
+// counter counts files and bytes by kind.
+type counter map[Kind]*Count
+
+func (c counter) add(o *Origin) {
+	if c[o.Kind] == nil {
+		c[o.Kind] = &Count{Kind: o.Kind}
 	}
-	for _, o := range origins {
-		by[o.Kind].Files++
-		by[o.Kind].Bytes += o.Size
-	}
+	c[o.Kind].Files++
+	c[o.Kind].Bytes += o.Size
+}
+
+// counts are in the order of Kinds, without the zeros.
+func (c counter) counts() []Count {
 	counts := []Count{}
 	for _, k := range Kinds {
-		if by[k].Files > 0 {
-			counts = append(counts, *by[k])
+		if c[k] != nil {
+			counts = append(counts, *c[k])
 		}
 	}
 	return counts
 }
 
+func count(origins []Origin) []Count {
+	c := counter{}
+	for i := range origins {
+		c.add(&origins[i])
+	}
+	return c.counts()
+}
+
 // Encode writes a head in its one form.
 func (h *Head) Encode() ([]byte, error) {
 	h.toRaw()
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(h); err != nil {
-		return nil, err
-	}
-	return b.Bytes(), nil
+	return encode(h)
 }
 
 // Trace is an open trace.
@@ -184,13 +221,22 @@ func Open(open func(name string) (File, error)) (_ *Trace, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	dec := json.NewDecoder(io.LimitReader(io.NewSectionReader(f, 0, maxHead), maxHead))
-	dec.DisallowUnknownFields()
+	text, err := io.ReadAll(io.NewSectionReader(f, 0, maxHead))
+	if err != nil {
+		return nil, err
+	}
 	t := &Trace{open: open}
-	if err := dec.Decode(&t.Head); err != nil {
+	if err := json.Unmarshal(text, &t.Head); err != nil {
 		return nil, fmt.Errorf("%s: %w", HeadFile, err)
 	}
 	if err := t.fromRaw(); err != nil {
+		return nil, fmt.Errorf("%s: %w", HeadFile, err)
+	}
+	again, err := t.Encode()
+	if err == nil && !bytes.Equal(again, text) {
+		err = errors.New("is not as isotrace writes it")
+	}
+	if err != nil {
 		return nil, fmt.Errorf("%s: %w", HeadFile, err)
 	}
 	return t, t.check()
@@ -237,10 +283,12 @@ func (h *Head) check() error {
 			return err
 		}
 	}
+	seen := map[string]bool{}
 	for _, p := range h.Parts {
-		if !slices.Contains(Parts, p.Name) || len(p.Frames) > maxFrames {
-			return fmt.Errorf("%s: part %q is not known, or too large", HeadFile, p.Name)
+		if !slices.Contains(Parts, p.Name) || len(p.Frames) > maxFrames || seen[p.Name] {
+			return fmt.Errorf("%s: part %q is not known, too large, or there twice", HeadFile, p.Name)
 		}
+		seen[p.Name] = true
 		var end int64
 		for i, f := range p.Frames {
 			if f.Offset != end || f.Size <= 0 || f.Size > maxPlain || f.Plain <= 0 || f.Plain > maxPlain || i > 0 && p.Frames[i-1].First >= f.First {
@@ -296,17 +344,16 @@ func (t *Trace) Lookup(part, path string) (Origin, bool, error) {
 
 // quoted is a path as it stands in a line.
 func quoted(s string) []byte {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if enc.Encode(s) != nil {
+	b, err := encode(s)
+	if err != nil {
 		return nil
 	}
-	return bytes.TrimSpace(b.Bytes())
+	return bytes.TrimSpace(b)
 }
 
 // Each calls visit with every origin of a part that may hold the bytes has in
-// its line, in order, until visit returns false.
+// its line, in order, until visit returns false. Lines without them are not judged:
+// whoever proves something reads them all.
 func (t *Trace) Each(part string, has []byte, visit func(Origin) bool) error {
 	p, ok := t.Part(part)
 	if !ok {
@@ -342,20 +389,73 @@ func (t *Trace) frames(p Part, frames []Frame, has []byte, visit func(Origin) bo
 			if !bytes.Contains(line, has) {
 				continue
 			}
-			var o Origin
-			if len(line) > maxLine {
-				return fmt.Errorf("%s%s: a line is longer than %d bytes", p.Name, Suffix, maxLine)
+			o, err := decodeLine(line)
+			if err == nil {
+				err = t.checkOrigin(&o)
 			}
-			if err := json.Unmarshal(line, &o); err != nil {
-				return fmt.Errorf("%s%s: %w", p.Name, Suffix, err)
-			}
-			if err := errors.Join(o.fromRaw(), t.checkOrigin(&o)); err != nil {
+			if err != nil {
 				return fmt.Errorf("%s%s: %w", p.Name, Suffix, err)
 			}
 			if !visit(o) {
 				return nil
 			}
 		}
+	}
+	return nil
+}
+
+// CheckPart reads the whole of a part and holds it against its place in the head:
+// the paths in order, each once, the counts, where frames begin, and no bytes behind
+// the last one. What visit does not want to see the end of is not held.
+func (t *Trace) CheckPart(part string, visit func(Origin) bool) error {
+	p, ok := t.Part(part)
+	if !ok {
+		return fmt.Errorf("%s: lacks the part %s", HeadFile, part)
+	}
+	first := map[string]bool{}
+	for _, f := range p.Frames {
+		first[f.First] = true
+	}
+	files, last, begun, more := 0, "", 0, true
+	counted := counter{}
+	var wrong error
+	err := t.Each(part, nil, func(o Origin) bool {
+		if files > 0 && o.Path <= last {
+			wrong = fmt.Errorf("%s%s: /%s is named twice, or out of order", part, Suffix, o.Path)
+			return false
+		}
+		if files%linesInFrame == 0 && first[o.Path] {
+			begun++
+		}
+		files, last = files+1, o.Path
+		counted.add(&o)
+		more = visit(o)
+		return more
+	})
+	if err := errors.Join(err, wrong); err != nil || !more {
+		return err
+	}
+	if files != p.Files || begun != len(p.Frames) || !slices.Equal(counted.counts(), p.Counts) {
+		return fmt.Errorf("%s: part %s is not as its lines are: it has %d files in %d frames", HeadFile, part, files, begun)
+	}
+	return t.endsAt(p)
+}
+
+// endsAt makes sure that nothing stands behind a part's last frame.
+func (t *Trace) endsAt(p Part) (err error) {
+	var end int64
+	if n := len(p.Frames); n > 0 {
+		end = p.Frames[n-1].Offset + p.Frames[n-1].Size
+	}
+	f, err := t.open(p.Name + Suffix)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if n, err := f.ReadAt(make([]byte, 1), end); n > 0 {
+		return fmt.Errorf("%s%s: there is something behind its last frame", p.Name, Suffix)
+	} else if !errors.Is(err, io.EOF) {
+		return err
 	}
 	return nil
 }
