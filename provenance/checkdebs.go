@@ -90,7 +90,19 @@ func (v *verification) checkDebs(ctx context.Context) (_ string, _ []Problem, er
 	}
 	problems = append(problems, c.removed()...)
 	problems = append(problems, c.actors(v.inBase)...)
-	_ = boot
+	r, found, err := v.reread(ctx, tree)
+	if err != nil {
+		return "", nil, err
+	}
+	if problems = append(problems, found...); len(found) == 0 {
+		if err := v.readEFI(t, r); err != nil {
+			return "", append(problems, problemOf(TraceDir, err)), nil
+		}
+		if found, err = v.provedBoot(t, iso, r, boot); err != nil {
+			return "", append(problems, problemOf(TraceDir, err)), nil
+		}
+		problems = append(problems, found...)
+	}
 	v.hold(remembered, problems)
 	return what, bounded(problems), nil
 }

@@ -69,6 +69,11 @@ type Change struct {
 	As   string `yaml:"as"`
 	// Attest signs an attestation's statement anew, as As, with From replaced by To in it.
 	Attest string `yaml:"attest"`
+	// Trace changes a line of the trace, PART:PATH: fields that Set names, or From to To;
+	// see changeTrace. Relink makes links and attestations fit, signed by the role.
+	Trace  string         `yaml:"trace"`
+	Set    map[string]any `yaml:"set"`
+	Relink string         `yaml:"relink"`
 	// Sums writes the evidence's SHA256SUMS anew, signed by the role.
 	Sums string `yaml:"sums"`
 	// Release writes the release's SHA256SUMS, and the image's signatures, anew.

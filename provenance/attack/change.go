@@ -127,6 +127,10 @@ func (t target) apply(ctx context.Context, c Change) error {
 		return t.sign(c.Sign, c.As)
 	case c.Attest != "":
 		return t.attest(c)
+	case c.Trace != "":
+		return t.changeTrace(c)
+	case c.Relink != "":
+		return t.relink(c.Relink)
 	case c.Sums != "":
 		return t.sums(c.Sums)
 	case c.Release != "":
