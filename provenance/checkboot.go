@@ -4,10 +4,9 @@ import (
 	"archive/tar"
 	"bytes"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
-	"os"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -15,7 +14,6 @@ import (
 	"github.com/isotrace/isotrace/internal/archive/deb"
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/diskimage"
-	"github.com/isotrace/isotrace/internal/lockfile"
 	"github.com/isotrace/isotrace/internal/medium"
 	"github.com/isotrace/isotrace/internal/roottree"
 	"github.com/isotrace/isotrace/internal/secureboot"
@@ -47,9 +45,10 @@ type bootSet struct {
 }
 
 // newBootSet takes down what the .debs of the boot set install.
-func newBootSet(head *trace.Head, debs []debContent, images map[string][]byte) *bootSet {
-	b := &bootSet{head: head, have: map[int]map[string]*roottree.Entry{}, images: images}
+func newBootSet(head *trace.Head, debs []debContent) *bootSet {
+	b := &bootSet{head: head, have: map[int]map[string]*roottree.Entry{}, images: map[string][]byte{}}
 	for _, d := range debs {
+		maps.Copy(b.images, d.images)
 		files := map[string]*roottree.Entry{}
 		for i := range d.List.Entries {
 			files[d.List.Entries[i].Path] = &d.List.Entries[i]
@@ -129,33 +128,11 @@ func (b *bootSet) firstSector(iso *medium.ISO) string {
 	return ""
 }
 
-// bootImages reads the files of GRUB that an image has in another form than the package.
-func (v *verification) bootImages() (map[string][]byte, error) {
+// grubFiles reads the files of GRUB that an image has in another form than the package.
+func grubFiles(pkg *deb.Deb) (map[string][]byte, error) {
 	images := map[string][]byte{}
-	for _, p := range v.Lock.Boot {
-		if err := v.readImages(p, images); err != nil {
-			return nil, fmt.Errorf("%s: %w", p.Path, err)
-		}
-	}
-	return images, nil
-}
-
-func (v *verification) readImages(p lockfile.Package, images map[string][]byte) (err error) {
-	file, err := FindDeb(v.opts.Archive, p)
-	if err != nil {
-		return err
-	}
-	f, err := os.Open(file)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	pkg, err := deb.Open(f, p.Size, deb.Limits{})
-	if err != nil {
-		return err
-	}
 	names := slices.Concat(kernelOfBIOS, kernelOfEFI, []string{path.Base(hybridImage), path.Base(diskImage)})
-	return pkg.Walk(func(at string, h *tar.Header, r io.Reader) error {
+	return images, pkg.Walk(func(at string, h *tar.Header, r io.Reader) error {
 		if h.Typeflag != tar.TypeReg || h.Size > maxLoader || !strings.HasPrefix(at, trace.ModuleFolder) || !slices.Contains(names, path.Base(at)) {
 			return nil
 		}
@@ -167,11 +144,7 @@ func (v *verification) readImages(p lockfile.Package, images map[string][]byte) 
 
 // provedBoot holds what is said to be of the boot set against its .debs.
 func (v *verification) provedBoot(t *Tracing, iso *medium.ISO, r *rereading, boot []debContent) (problems []Problem, err error) {
-	images, err := v.bootImages()
-	if err != nil {
-		return []Problem{problemOf(TraceDir, err)}, nil
-	}
-	b := newBootSet(&t.Head, boot, images)
+	b := newBootSet(&t.Head, boot)
 	for _, part := range []string{trace.PartBIOS, trace.PartEFI, trace.PartESP, trace.PartMedium, trace.PartDisk} {
 		err := t.Each(part, nil, func(o trace.Origin) bool {
 			if wrong := b.judge(part, &o); wrong != "" {
@@ -189,7 +162,7 @@ func (v *verification) provedBoot(t *Tracing, iso *medium.ISO, r *rereading, boo
 		problems = append(problems, Problem{trace.PartMedium + ":/" + mbrName, wrong})
 	}
 	if len(v.Config.DiskFormats()) > 0 {
-		if wrong := v.diskBootCode(images); wrong != "" {
+		if wrong := v.diskBootCode(b.images); wrong != "" {
 			problems = append(problems, Problem{trace.PartDisk + ":/[boot code]", wrong})
 		}
 	}

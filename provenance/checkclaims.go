@@ -30,10 +30,12 @@ type debContent struct {
 	// dpkg-divert say.
 	scripts []string
 	divert  string
+	// images are the files of GRUB that an image has in another form, by path.
+	images map[string][]byte
 }
 
-func newClaims(head *trace.Head, tree *roottree.Manifest, diversions map[string]dpkgdb.Diversion, debs []debContent) (*claims, error) {
-	c := &claims{head: head, tree: tree, diversions: diversions, debs: debs, have: trace.NewClaims(tree, diversions)}
+func newClaims(head *trace.Head, tree *roottree.Manifest, diversions map[string]dpkgdb.Diversion, owners trace.Owners, debs []debContent) (*claims, error) {
+	c := &claims{head: head, tree: tree, diversions: diversions, debs: debs, have: trace.NewClaims(tree, diversions, owners)}
 	for _, d := range debs {
 		if err := c.have.Add(d.Deb, head.Packages[d.Package].Name); err != nil {
 			return nil, err

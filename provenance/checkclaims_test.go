@@ -76,7 +76,7 @@ func newClaimed() *claimed {
 // says is all that is wrong.
 func (c *claimed) says(t *testing.T) string {
 	t.Helper()
-	k, err := newClaims(&c.head, c.tree, c.diversions, c.debs)
+	k, err := newClaims(&c.head, c.tree, c.diversions, trace.Owners{}, c.debs)
 	if err != nil {
 		t.Fatal(err)
 	}

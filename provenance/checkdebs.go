@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 
@@ -77,11 +78,15 @@ func (v *verification) checkDebs(ctx context.Context) (_ string, _ []Problem, er
 	if err != nil || len(problems) > 0 {
 		return "", bounded(problems), err
 	}
-	diversions, problems, err := v.readDiversions(iso, tree)
-	if err != nil || len(problems) > 0 {
-		return "", bounded(problems), err
+	diversions, problems := readDiversions(iso, tree)
+	if len(problems) > 0 {
+		return "", bounded(problems), nil
 	}
-	c, err := newClaims(&t.Head, tree, diversions, target)
+	owners, problems := readOwners(iso, tree)
+	if len(problems) > 0 {
+		return "", bounded(problems), nil
+	}
+	c, err := newClaims(&t.Head, tree, diversions, owners, target)
 	if err != nil {
 		return "", []Problem{problemOf(TraceDir, err)}, nil
 	}
@@ -178,7 +183,7 @@ func (v *verification) readDebs(ctx context.Context, head *trace.Head) (target, 
 			if gctx.Err() != nil {
 				return context.Cause(gctx)
 			}
-			read[i], wrong[i] = v.readDeb(p.Package)
+			read[i], wrong[i] = v.readDeb(p.Package, p.set)
 			read[i].Package = at
 			return nil
 		})
@@ -200,24 +205,59 @@ func (v *verification) readDebs(ctx context.Context, head *trace.Head) (target, 
 	return target, boot, problems, nil
 }
 
-func (v *verification) readDeb(p lockfile.Package) (d debContent, err error) {
+// DebCache is what .debs were found to hold, for several verifications in one process.
+type DebCache struct{ found sync.Map } // by set and SHA-256
+
+// readDeb reads a .deb whose digest is the lock's.
+func (v *verification) readDeb(p lockfile.Package, set string) (debContent, error) {
+	key := set + " " + string(p.SHA256)
+	if v.opts.Debs != nil {
+		if d, ok := v.opts.Debs.found.Load(key); ok {
+			return d.(debContent), v.listed(p, d.(debContent))
+		}
+	}
 	file, err := FindDeb(v.opts.Archive, p)
+	if err != nil {
+		return debContent{}, err
+	}
+	d, err := openDeb(file, p.Size, set == "boot")
+	if err == nil && v.opts.Debs != nil {
+		v.opts.Debs.found.Store(key, d)
+	}
 	if err != nil {
 		return d, err
 	}
-	if d.List, err = contents.Read(file, p.Size); err != nil {
-		return d, err
+	return d, v.listed(p, d)
+}
+
+// listed compares what a .deb installs with what the stage contents listed.
+func (v *verification) listed(p lockfile.Package, d debContent) error {
+	name := recordLists + v.Lock.ArchiveOf(p.Archive).Repository + "/" + p.Path + listSuffix
+	want := v.made[name]
+	if want == d.List.Digest() {
+		return nil
 	}
-	listed := recordLists + v.Lock.ArchiveOf(p.Archive).Repository + "/" + p.Path + listSuffix
-	if want, have := v.made[listed], d.List.Digest(); want != have {
-		return d, fmt.Errorf("what it installs is not what the stage contents listed, whose SHA-256 is %q", want)
+	// Before version 3 of the stage, the lists had no names of owners.
+	bare := &roottree.Manifest{Entries: slices.Clone(d.List.Entries)}
+	for i := range bare.Entries {
+		bare.Entries[i].Uname, bare.Entries[i].Gname = "", ""
+	}
+	if want != bare.Digest() {
+		return fmt.Errorf("what it installs is not what the stage contents listed, whose SHA-256 is %q", want)
+	}
+	return nil
+}
+
+func openDeb(file string, size int64, boots bool) (d debContent, err error) {
+	if d.List, err = contents.Read(file, size); err != nil {
+		return d, err
 	}
 	f, err := os.Open(file)
 	if err != nil {
 		return d, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	pkg, err := deb.Open(f, p.Size, deb.Limits{})
+	pkg, err := deb.Open(f, size, deb.Limits{})
 	if err != nil {
 		return d, err
 	}
@@ -226,27 +266,43 @@ func (v *verification) readDeb(p lockfile.Package) (d debContent, err error) {
 		return d, err
 	}
 	d.scriptsOf(control)
-	return d, nil
+	if boots {
+		d.images, err = grubFiles(pkg)
+	}
+	return d, err
 }
 
-// maxDiversions bounds the database of diversions, in bytes.
-const maxDiversions = 64 << 20
+// maxDatabase bounds the files of the tree that the proof needs, in bytes.
+const maxDatabase = 64 << 20
 
 // readDiversions reads the diversions of the tree in the squashfs, where they are the
 // bytes that the manifest names.
-func (v *verification) readDiversions(iso *medium.ISO, tree *roottree.Manifest) (found map[string]dpkgdb.Diversion, problems []Problem, err error) {
-	text, wrong, err := rootFile(iso, tree, dpkgdb.DiversionsFile, maxDiversions)
-	if err != nil || wrong != "" {
-		return nil, []Problem{{"/" + dpkgdb.DiversionsFile, wrong}}, err
+func readDiversions(iso *medium.ISO, tree *roottree.Manifest) (found map[string]dpkgdb.Diversion, problems []Problem) {
+	text, wrong := rootFile(iso, tree, dpkgdb.DiversionsFile, maxDatabase)
+	if wrong != "" {
+		return nil, []Problem{{"/" + dpkgdb.DiversionsFile, wrong}}
 	}
 	found, odd, err := dpkgdb.ReadDiversions(bytes.NewReader(text))
 	if err != nil {
-		return nil, []Problem{problemOf("/"+dpkgdb.DiversionsFile, err)}, nil
+		return nil, []Problem{problemOf("/"+dpkgdb.DiversionsFile, err)}
 	}
 	for _, p := range odd {
 		problems = append(problems, Problem{"/" + p.Path, p.Text})
 	}
-	return found, problems, nil
+	return found, problems
+}
+
+// readOwners reads the accounts and groups of the tree in the squashfs.
+func readOwners(iso *medium.ISO, tree *roottree.Manifest) (trace.Owners, []Problem) {
+	var texts [2][]byte
+	for i, name := range []string{"etc/passwd", "etc/group"} {
+		text, wrong := rootFile(iso, tree, name, maxDatabase)
+		if wrong != "" {
+			return trace.Owners{}, []Problem{{"/" + name, wrong}}
+		}
+		texts[i] = text
+	}
+	return trace.ParseOwners(texts[0], texts[1]), nil
 }
 
 // inBase tells whether the base image came with a package of the name.
@@ -301,25 +357,25 @@ func (v *verification) debsState() State {
 
 // rootFile reads a regular file of the tree in the squashfs, whose bytes have to be those
 // that the manifest names; nil where the tree has none. What is wrong is told in words.
-func rootFile(iso *medium.ISO, tree *roottree.Manifest, name string, limit int64) (text []byte, wrong string, err error) {
+func rootFile(iso *medium.ISO, tree *roottree.Manifest, name string, limit int64) (text []byte, wrong string) {
 	e, ok := tree.Lookup(name)
 	switch {
 	case !ok:
-		return nil, "", nil
+		return nil, ""
 	case e.Type != roottree.File:
-		return nil, "is not a regular file", nil
+		return nil, "is not a regular file"
 	case e.Size > limit:
-		return nil, fmt.Sprintf("is longer than %d bytes", limit), nil
+		return nil, fmt.Sprintf("is longer than %d bytes", limit)
 	}
-	err = iso.SquashfsFiles(squashfsPath, []string{name}, e.Size+1, func(_ string, b []byte) error {
+	err := iso.SquashfsFiles(squashfsPath, []string{name}, e.Size+1, func(_ string, b []byte) error {
 		text = b
 		return nil
 	})
 	if err != nil {
-		return nil, strings.TrimPrefix(err.Error(), squashfsPath+": "), nil
+		return nil, strings.TrimPrefix(err.Error(), squashfsPath+": ")
 	}
 	if have := artifact.HashBytes(text); have != e.SHA256 {
-		return nil, fmt.Sprintf("its SHA-256 in the image is %s, the manifest says %s", have, e.SHA256), nil
+		return nil, fmt.Sprintf("its SHA-256 in the image is %s, the manifest says %s", have, e.SHA256)
 	}
-	return text, "", nil
+	return text, ""
 }

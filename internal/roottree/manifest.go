@@ -39,12 +39,15 @@ type Xattr struct {
 // Entry is one name of a tree. It holds no times: an image sets all of them to
 // its epoch.
 type Entry struct {
-	Path   string // relative to the root, "." for the root itself
-	Type   Type
-	Mode   uint32 // the twelve permission bits
-	UID    uint32
-	GID    uint32
-	Target string // of a symbolic link
+	Path string // relative to the root, "." for the root itself
+	Type Type
+	Mode uint32 // the twelve permission bits
+	UID  uint32
+	GID  uint32
+	// Uname and Gname are the names that a .deb gives its owners, where they are more than
+	// the numbers say. A tree has none.
+	Uname, Gname string
+	Target       string // of a symbolic link
 	// Major and Minor are a device's numbers.
 	Major, Minor uint32
 	Size         int64 // bytes of a regular file
@@ -105,6 +108,12 @@ func (e *Entry) append(b []byte) []byte {
 		b = appendVis(append(b, '/'), e.Path)
 	}
 	b = fmt.Appendf(b, " type=%s mode=%04o uid=%d gid=%d", e.Type, e.Mode, e.UID, e.GID)
+	if e.Uname != "" {
+		b = appendVis(append(b, " uname="...), e.Uname)
+	}
+	if e.Gname != "" {
+		b = appendVis(append(b, " gname="...), e.Gname)
+	}
 	switch e.Type {
 	case File:
 		b = fmt.Appendf(b, " size=%d sha256digest=%s", e.Size, e.SHA256)
@@ -263,6 +272,10 @@ func (e *Entry) set(key, value string) (err error) {
 		e.UID = number(10)
 	case "gid":
 		e.GID = number(10)
+	case "uname":
+		e.Uname, err = unvis(value)
+	case "gname":
+		e.Gname, err = unvis(value)
 	case "size":
 		if e.Size, err = strconv.ParseInt(value, 10, 64); err == nil && e.Size < 0 {
 			err = errors.New("negative")

@@ -15,6 +15,7 @@ import (
 type Claims struct {
 	tree       *roottree.Manifest
 	diversions map[string]dpkgdb.Diversion
+	owners     Owners
 	folders    map[string]string // cache of resolved folders
 	at         map[string][]Claim
 	diverted   map[string]bool // by path, whether a file was moved
@@ -28,8 +29,8 @@ type Claim struct {
 
 // NewClaims begins with no .deb. Diversions are those of the tree's dpkg, by the path
 // that is diverted.
-func NewClaims(tree *roottree.Manifest, diversions map[string]dpkgdb.Diversion) *Claims {
-	return &Claims{tree: tree, diversions: diversions, folders: map[string]string{}, at: map[string][]Claim{}, diverted: map[string]bool{}}
+func NewClaims(tree *roottree.Manifest, diversions map[string]dpkgdb.Diversion, owners Owners) *Claims {
+	return &Claims{tree: tree, diversions: diversions, owners: owners, folders: map[string]string{}, at: map[string][]Claim{}, diverted: map[string]bool{}}
 }
 
 // At returns what .debs have for a path, in the order in which they were added.
@@ -82,7 +83,11 @@ func (c *Claims) Add(d Deb, name string) error {
 				at = path.Dir(at)
 			}
 		}
-		c.at[at] = append(c.at[at], Claim{Package: d.Package, Entry: e})
+		var in *roottree.Entry
+		if have, ok := c.tree.Lookup(at); ok {
+			in = &have
+		}
+		c.at[at] = append(c.at[at], Claim{Package: d.Package, Entry: c.owners.owned(e, in)})
 	}
 	return nil
 }

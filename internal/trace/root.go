@@ -29,7 +29,9 @@ type Turn struct {
 type Root struct {
 	Tree *roottree.Manifest
 	DB   *dpkgdb.DB
-	Debs []Deb // of what is installed, in the order of the packages
+	// Owners are the tree's accounts and groups.
+	Owners Owners
+	Debs   []Deb // of what is installed, in the order of the packages
 	// Installer is the stage that installs packages.
 	Installer string
 	// Turns are those of the stages, the last first.
@@ -105,7 +107,7 @@ type rootTracer struct {
 
 // Root traces the root tree and returns its origins, by path.
 func (t *Tracer) Root(r *Root) ([]Origin, error) {
-	x := &rootTracer{Tracer: t, Root: r, claims: NewClaims(r.Tree, r.DB.Diversions), listed: map[string][]int{}}
+	x := &rootTracer{Tracer: t, Root: r, claims: NewClaims(r.Tree, r.DB.Diversions, r.Owners), listed: map[string][]int{}}
 	for _, p := range r.DB.Problems {
 		t.finding("dpkg-database", p.Path, "%s", p.Text)
 	}

@@ -138,6 +138,7 @@ func Run(ctx context.Context, o Options, attacks []Attack, report func(Row)) err
 		return err
 	}
 	o.Keys["mallory"] = mallory
+	o.Verify.Debs = &provenance.DebCache{}
 	v := o.Verify
 	v.Archive = o.Archive
 	good, err := provenance.Verify(ctx, o.Dir, v)
@@ -194,6 +195,9 @@ func (o Options) carryOut(ctx context.Context, a Attack) (row Row, err error) {
 	v := o.Verify
 	if err := linkTree(o.Dir, t.out); err != nil {
 		return row, err
+	}
+	if a.Expect.Rule == "debs" {
+		v.Archive = o.Archive
 	}
 	if a.touchesArchive() {
 		v.Archive = filepath.Join(work, "archive")

@@ -22,7 +22,7 @@ const (
 // Stage takes sets of .debs and gives the list of each.
 func Stage(debs ...stage.Set) stage.Stage {
 	s := stage.Stage{
-		Name: "contents", Version: 2,
+		Name: "contents", Version: 3,
 		Takes: ".debs of the image", Gives: "what each .deb installs, as an mtree manifest",
 		Outputs: []stage.Output{{Name: Output, Kind: stage.KindSet}},
 		Run:     func(ctx context.Context, w *stage.Work) error { return run(ctx, w) },

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -19,6 +20,7 @@ import (
 	"github.com/isotrace/isotrace/internal/grubimage"
 	"github.com/isotrace/isotrace/internal/initrd"
 	"github.com/isotrace/isotrace/internal/medium"
+	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/internal/roottree"
 	"github.com/isotrace/isotrace/internal/stage"
 	"github.com/isotrace/isotrace/internal/system"
@@ -99,7 +101,7 @@ type Inputs struct {
 // gives the origin of every file. A file that nothing explains ends the build.
 func Stage(in Inputs, p Params) stage.Stage {
 	s := stage.Stage{
-		Name: "trace", Version: 5, Params: p,
+		Name: "trace", Version: 6, Params: p,
 		Takes: "root tree, who changed what, what each .deb installs, licences, boot parts, the medium's tree", Gives: "the origin of every file",
 		Inputs: []stage.Input{
 			{Name: "root", From: in.Root}, {Name: "boot", From: in.Boot}, {Name: "lists", From: in.Lists}, {Name: "system", From: in.System}, {Name: "initrd", From: in.Initrd},
@@ -223,21 +225,25 @@ func (r *run) root(root *os.Root) (err error) {
 		return err
 	}
 	r.gone(db)
-	owners := map[string]int{}
+	ids := map[string]int{}
 	for i := range r.params.Packages {
 		if p := &r.params.Packages[i]; p.Set == "target" {
-			owners[p.ID()] = i
+			ids[p.ID()] = i
 		}
 	}
 	owner := func(id string) (int, bool) {
-		i, ok := owners[id]
+		i, ok := ids[id]
 		return i, ok
 	}
 	target, boot, err := r.debs()
 	if err != nil {
 		return err
 	}
-	in := &trace.Root{Tree: r.tree, DB: db, Installer: r.params.Installer, Debs: target, Owner: owner, Allow: r.allow}
+	accounts, err := owners(root)
+	if err != nil {
+		return err
+	}
+	in := &trace.Root{Tree: r.tree, DB: db, Owners: accounts, Installer: r.params.Installer, Debs: target, Owner: owner, Allow: r.allow}
 	for _, name := range r.turns {
 		changes, err := stage.ReadChanges(r.work.File(name))
 		if err != nil {
@@ -252,6 +258,22 @@ func (r *run) root(root *os.Root) (err error) {
 		return err
 	}
 	return r.part(trace.PartRoot, origins)
+}
+
+// maxAccounts bounds the tree's passwd and group, in bytes.
+const maxAccounts = 16 << 20
+
+// owners reads the tree's accounts and groups; a tree may lack the files.
+func owners(root *os.Root) (trace.Owners, error) {
+	var texts [2][]byte
+	for i, name := range []string{"etc/passwd", "etc/group"} {
+		text, err := regular.Read(root, name, maxAccounts)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return trace.Owners{}, err
+		}
+		texts[i] = text
+	}
+	return trace.ParseOwners(texts[0], texts[1]), nil
 }
 
 // gone says of the lock's packages that are not installed why that is.

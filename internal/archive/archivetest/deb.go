@@ -85,7 +85,13 @@ func buildTar(t testing.TB, files []File) []byte {
 	tw := tar.NewWriter(&b)
 	made := map[string]bool{}
 	write := func(h *tar.Header, content string) {
-		h.Format, h.ModTime, h.Uname, h.Gname = tar.FormatGNU, Time, "root", "root"
+		h.Format, h.ModTime = tar.FormatGNU, Time
+		if h.Uid == 0 { // dpkg goes by the name where there is one
+			h.Uname = "root"
+		}
+		if h.Gid == 0 {
+			h.Gname = "root"
+		}
 		h.Size = int64(len(content))
 		if err := tw.WriteHeader(h); err != nil {
 			t.Fatalf("write tar: %v", err)
