@@ -270,13 +270,11 @@ func copyOf(o, of *trace.Origin) bool {
 
 // makers are who can have given a file an origin.
 var makers = map[trace.Kind][]stage.ActorKind{
-	trace.Archive:     {},
-	trace.Base:        {stage.ByLayer},
-	trace.Generated:   {stage.ByPackage, stage.ByProgram},
-	trace.Overlay:     {stage.ByOverlay, stage.ByScript},
-	trace.Stage:       {stage.ByStage, stage.BySetting, stage.ByPass},
-	trace.Modified:    {stage.ByPackage, stage.ByProgram, stage.ByScript, stage.BySetting, stage.ByStage, stage.ByPass},
-	trace.Unexplained: {stage.ByProgram},
+	trace.Base:      {stage.ByLayer},
+	trace.Generated: {stage.ByPackage, stage.ByProgram},
+	trace.Overlay:   {stage.ByOverlay, stage.ByScript},
+	trace.Stage:     {stage.ByStage, stage.BySetting, stage.ByPass},
+	trace.Modified:  {stage.ByPackage, stage.ByProgram, stage.ByScript, stage.BySetting, stage.ByStage, stage.ByPass},
 }
 
 // made says what is wrong with who is said to have made a file that is no copy; "" for
