@@ -124,6 +124,9 @@ type File struct {
 	GID     uint32 `json:"gid"`
 	// Special are setuid, setgid, world-writable and capabilities, as far as they apply.
 	Special []string `json:"special"`
+	// Replaced tells that it is a program, a library or a kernel module of a package, whose
+	// bytes something that is not the project's own has changed.
+	Replaced bool `json:"replaced,omitempty"`
 	// Accepted is the config's reason for a file of unknown origin.
 	Accepted string `json:"accepted,omitempty"`
 }

@@ -72,6 +72,8 @@ func TestRules(t *testing.T) {
 	}{
 		{"unexplained", "", file(func(f *File) { f.Origin = "unexplained" }), []string{"unexplained /etc/x is of unknown origin, in root"}},
 		{"unexplained, accepted", "", file(func(f *File) { f.Origin, f.Accepted = "unexplained", "known" }), nil},
+		{"replaced", "", file(func(f *File) { f.Origin, f.Package, f.By, f.Replaced = "modified", "one:all=1", "one's postinst", true }),
+			[]string{"replaced /etc/x is a program, and is not as one:all=1 has it: one's postinst has changed it"}},
 		{"origin", "origins: [archive]", nil, []string{"origins /etc/x is generated, in root"}},
 		{"unsigned archive", "", func(in *Input) { in.Lock.Archives[0].Signers = []string{} }, []string{"archives debian/trixie no key signed its Release file"}},
 		{"expired archive", "", func(in *Input) { in.Lock.Archives[0].ExpiredAccepted = true }, []string{"archives debian/trixie had expired when the lock was made"}},
@@ -217,7 +219,7 @@ func TestOwnRules(t *testing.T) {
 		t.Errorf("a test that fails: %+v, %v", tests, err)
 	}
 	rules, err := p.Rules(t.Context())
-	if err != nil || len(rules) != 19 {
+	if err != nil || len(rules) != 20 {
 		t.Errorf("%d rules, %v", len(rules), err)
 	}
 }

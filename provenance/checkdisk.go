@@ -25,6 +25,7 @@ const (
 	recordDiskESP   = "diskboot/efiboot.img"
 	recordDiskEFI   = "diskboot/efi/"
 	recordDiskFiles = "diskboot/files/"
+	recordDiskBoot  = "diskboot/"
 	recordInitrd    = "kernel/initrd"
 )
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -21,13 +22,11 @@ import (
 // on the lock's packages, and leave nothing open that the config does not accept.
 // That a .deb really holds what it is said to hold needs the .debs.
 func (v *verification) checkTrace(ctx context.Context) (_ string, problems []Problem, err error) {
-	var files []artifact.Digest
 	for _, name := range sortedKeys(v.files) {
 		base, ok := strings.CutPrefix(name, TraceDir+"/")
 		if !ok {
 			continue
 		}
-		files = append(files, v.files[name])
 		if want := v.made[recordTrace+base]; v.files[name] != want {
 			problems = append(problems, Problem{name, fmt.Sprintf("its SHA-256 is %s, the stage trace gave %q", v.files[name], want)})
 		}
@@ -41,20 +40,32 @@ func (v *verification) checkTrace(ctx context.Context) (_ string, problems []Pro
 	}
 	defer func() { err = errors.Join(err, t.Close()) }()
 	what := traceText(&t.Head)
-	_, root := v.rootRecord()
-	files = append(files, artifact.HashBytes(v.lockText), artifact.HashBytes(v.configText), v.made[root], v.made[recordESP])
-	name, known := v.known("trace", append(files, sorted(v.mediumTree())...)...)
+	name, known := v.known("trace", v.traced()...)
 	if known {
 		return what, nil, nil
 	}
-	problems = append(v.tracedSuites(&t.Head), v.tracedPackages(&t.Head)...)
+	problems = append(problems, v.tracedSuites(&t.Head)...)
+	problems = append(problems, v.tracedPackages(&t.Head)...)
+	problems = append(problems, v.tracedActors(&t.Head)...)
 	tree, found := v.rootManifest()
-	problems = append(problems, found...)
+	if len(found) > 0 {
+		return "", bounded(append(problems, found...)), nil
+	}
+	r, found, err := v.reread(ctx, tree)
+	if err != nil {
+		return "", nil, err
+	}
+	if problems = append(problems, found...); len(found) > 0 {
+		return "", bounded(problems), nil
+	}
+	if err := v.wantCopies(t, r); err != nil {
+		return "", []Problem{problemOf(TraceDir, err)}, nil
+	}
 	for _, part := range trace.Parts {
 		if ctx.Err() != nil {
 			return "", nil, context.Cause(ctx)
 		}
-		found, err := v.tracedPart(t, part, tree)
+		found, err := v.tracedPart(t, part, tree, r)
 		if err != nil {
 			return "", []Problem{problemOf(TraceDir+"/"+part+trace.Suffix, err)}, nil
 		}
@@ -62,6 +73,32 @@ func (v *verification) checkTrace(ctx context.Context) (_ string, problems []Pro
 	}
 	v.hold(name, problems)
 	return what, bounded(problems), nil
+}
+
+// traced is all that the checks of the trace rest on. What the image holds is what the
+// check of the medium found it to be.
+func (v *verification) traced() []artifact.Digest {
+	_, root := v.rootRecord()
+	list := []artifact.Digest{artifact.HashBytes(v.lockText), artifact.HashBytes(v.configText), v.made[root], v.made[recordESP], v.made[recordMBR], v.made[recordInitrd]}
+	for _, from := range []struct {
+		prefix string
+		of     map[string]artifact.Digest
+	}{{TraceDir + "/", v.files}, {recordMedium, v.made}, {recordLists, v.made}, {recordDiskBoot, v.made}} {
+		for _, name := range sortedKeys(from.of) {
+			if strings.HasPrefix(name, from.prefix) {
+				list = append(list, artifact.HashBytes([]byte(name)), from.of[name])
+			}
+		}
+	}
+	for _, stage := range sortedKeys(v.links) {
+		list = append(list, artifact.HashBytes([]byte(stage)))
+		for _, name := range sortedKeys(v.links[stage].Materials) {
+			if isProject(name) {
+				list = append(list, artifact.HashBytes([]byte(name)), v.links[stage].Materials[name])
+			}
+		}
+	}
+	return list
 }
 
 // traceText sums a trace up.
@@ -144,61 +181,63 @@ func (v *verification) tracedPackages(h *trace.Head) []Problem {
 }
 
 // tracedPart compares one part's origins with what the image holds.
-func (v *verification) tracedPart(t *Tracing, part string, tree *roottree.Manifest) (problems []Problem, err error) {
+func (v *verification) tracedPart(t *Tracing, part string, tree *roottree.Manifest, r *rereading) (problems []Problem, err error) {
 	name := TraceDir + "/" + part + trace.Suffix
 	add := func(at, format string, args ...any) {
-		if len(problems) <= maxProblems {
-			problems = append(problems, Problem{name, "/" + at + " " + fmt.Sprintf(format, args...)})
-		}
+		problems = append(problems, Problem{name, "/" + at + " " + fmt.Sprintf(format, args...)})
 	}
-	placed := map[string]artifact.Digest{} // what a part has, by path
-	switch {
-	case part == trace.PartMedium:
-		placed = v.mediumTree()
-	case part == trace.PartDisk && tree != nil:
-		placed = v.diskFiles(tree)
+	placed := maps.Clone(r.parts[part])
+	disk := map[string]artifact.Digest{}
+	if part == trace.PartDisk {
+		disk = v.diskFiles(tree)
 	}
-	seen, last := 0, ""
-	err = t.Each(part, nil, func(o trace.Origin) bool {
+	seen := 0
+	err = t.CheckPart(part, func(o trace.Origin) bool {
 		seen++
-		if seen > 1 && o.Path <= last {
-			add(o.Path, "is named twice, or out of order")
-		}
-		last = o.Path
-		switch {
-		case o.Kind == trace.Unexplained && !accepted(v.Config.Unexplained, part, o):
-			add(o.Path, "is of unknown origin")
-		case o.Kind == trace.Archive && (o.Package == nil || t.Packages[*o.Package].Origin != trace.Archive):
-			add(o.Path, "is said to be of a .deb, but not of which")
-		case o.Kind != trace.Archive && o.Kind != trace.Unexplained && o.By == nil:
-			add(o.Path, "is said to be %s, but not by whom", o.Kind)
+		if o.Of == "" {
+			if wrong := v.madeBy(&t.Head, part, &o); wrong != "" {
+				add(o.Path, "%s", wrong)
+			}
+		} else if of, ok := strings.CutPrefix(o.Of, trace.PartRoot+":"); !ok || part == trace.PartRoot || !copyOf(&o, r.copied[of]) {
+			add(o.Path, "is said to be a copy of %s, which is not like this", o.Of)
 		}
 		switch part {
 		case trace.PartRoot:
-			if tree == nil {
-				return false
-			}
 			e, ok := tree.Lookup(o.Path)
 			if !ok || e.Type != o.Type || e.SHA256 != o.SHA256 || e.Size != o.Size || e.Target != o.Target {
 				add(o.Path, "is not in the image, or not like this")
 			}
-		case trace.PartMedium, trace.PartDisk:
-			if d, ok := placed[o.Path]; ok && d != o.SHA256 {
+			if _, ok := r.copied[o.Path]; ok {
+				r.copied[o.Path] = &o
+			}
+		case trace.PartDisk:
+			if d, ok := disk[o.Path]; ok && d != o.SHA256 {
 				add(o.Path, "is another file in the image")
 			} else if !ok && !strings.HasPrefix(o.Path, "[") {
 				add(o.Path, "is not in the image")
 			}
+			delete(disk, o.Path)
+		default:
+			if p, ok := placed[o.Path]; !ok {
+				add(o.Path, "is not in the image")
+			} else if wrong := r.compare(&o, p); wrong != "" {
+				add(o.Path, "%s", wrong)
+			}
 			delete(placed, o.Path)
 		}
-		return true
+		return len(problems) <= maxProblems
 	})
-	if part == trace.PartRoot && tree != nil && seen != len(tree.Entries) {
+	if err != nil || len(problems) > maxProblems {
+		return problems, err
+	}
+	if part == trace.PartRoot && seen != len(tree.Entries) {
 		add("", "%d files are traced, the root tree has %d", seen, len(tree.Entries))
 	}
-	if len(placed) > 0 {
-		add(sortedKeys(placed)[0], "is in the image, but not traced")
+	for _, at := range slices.Concat(sortedKeys(placed), sortedKeys(disk)) {
+		add(at, "is in the image, but not traced")
+		break
 	}
-	return problems, err
+	return problems, nil
 }
 
 // accepted tells whether the config accepts a file of unknown origin, with the

@@ -18,6 +18,7 @@ import (
 	"github.com/isotrace/isotrace/internal/lockfile"
 	"github.com/isotrace/isotrace/internal/medium"
 	"github.com/isotrace/isotrace/internal/roottree"
+	"github.com/isotrace/isotrace/internal/stage"
 	"github.com/isotrace/isotrace/internal/trace"
 	"github.com/isotrace/isotrace/policy"
 )
@@ -301,6 +302,7 @@ func (v *verification) policyTree(ctx context.Context, iso *medium.ISO) (tree po
 			}
 			if o.By != nil && *o.By < len(t.Actors) {
 				f.By = t.Actors[*o.By].String()
+				f.Replaced = part == trace.PartRoot && replaced(&o, t.Actors[*o.By].Kind, f.Mode)
 			}
 			tree.Files = append(tree.Files, f)
 			if part == trace.PartRoot && o.Kind != trace.Archive && o.Type == roottree.File {
@@ -327,6 +329,17 @@ func (v *verification) policyTree(ctx context.Context, iso *medium.ISO) (tree po
 	})
 	return tree, err
 }
+
+// replaced tells whether a file of a package is a program, a library or a kernel module
+// whose bytes a package, a program or a pass has changed.
+func replaced(o *trace.Origin, by stage.ActorKind, mode string) bool {
+	if o.Kind != trace.Modified || o.Type != roottree.File || o.Was == nil || o.Was.SHA256 == "" || by == stage.ByScript {
+		return false
+	}
+	return strings.ContainsAny(mode[len(mode)-3:], "1357") || programName.MatchString(path.Base(o.Path))
+}
+
+var programName = regexp.MustCompile(`\.(so(\.[0-9.]+)?|ko(\.[a-z0-9]+)?)$`)
 
 // maxSecret is how much of a file is searched for secrets, in bytes.
 const maxSecret = 4 << 20

@@ -83,6 +83,8 @@ type VerifyOptions struct {
 	TrustedRoot []byte
 	// Archive is a folder with the .debs, laid out as a mirror; "" for none.
 	Archive string
+	// Debs remembers what .debs hold for further verifications; it may be nil.
+	Debs *DebCache
 	// Unreleased leaves out what a release adds: it is still to come.
 	Unreleased bool
 	// Alone tells that other functionaries whom the layout wants are still to come.

@@ -25,8 +25,9 @@ func pinnedFiles(t *testing.T, reference *project) map[string][]byte {
 	t.Helper()
 	mark := []byte("a vendor's")
 	return map[string][]byte{
-		ownDeb: archivetest.BuildDeb(t, "Package: rescue-agent\nVersion: 1.0\nArchitecture: all\nMaintainer: A Vendor <agent@example.org>\nDepends: sudo\n", "xz",
+		ownDeb: archivetest.BuildDeb(t, "Package: Rescue-Agent\nVersion: 1.0\nArchitecture: all\nMaintainer: A Vendor <agent@example.org>\nDepends: sudo\n", "xz",
 			archivetest.File{Path: "usr/bin/rescue-agent", Content: "#!/bin/sh\necho agent\n", Mode: 0o755},
+			archivetest.File{Path: "srv/agent/state", Content: "new\n", Uname: "games"},
 			archivetest.File{Path: "usr/share/doc/rescue-agent/copyright", Content: "Not to be copied.\n", Mode: 0o644}),
 		ownBIOS: append(onMedium(t, reference, "boot/memtest.bin"), mark...),
 		ownUEFI: append(onMedium(t, reference, "boot/memtest.efi"), mark...),
@@ -58,6 +59,7 @@ func checkPinned(t *testing.T, p *project) {
 			"origin: overlay", "put there by overlay project/" + ownDeb + ", in stage install", "package rescue-agent:all=1.0", "why: debs[0]: ./" + ownDeb,
 			"which its config pins; no archive's key has signed it", "requirement RSC-2",
 		},
+		"/srv/agent/state":               {"origin: overlay", "package rescue-agent:all=1.0"},
 		"medium:/boot/memory/tester.bin": {"origin: overlay", "put there by overlay project/" + ownBIOS + ", in stage livetree"},
 		"/etc/casper.conf":               {"origin: modified", "changed by setting live-session, in stage customise"},
 	} {

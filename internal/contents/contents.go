@@ -19,7 +19,7 @@ import (
 )
 
 // Read describes the members of a .deb's data.tar as a tree: type, mode, owner,
-// link target, extended attributes, size and SHA-256 of each. Of a path that
+// and its name, link target, extended attributes, size and SHA-256 of each. Of a path that
 // stands in it twice the last counts, as for dpkg.
 func Read(file string, size int64) (_ *roottree.Manifest, err error) {
 	f, err := regular.OpenFile(file)
@@ -31,7 +31,7 @@ func Read(file string, size int64) (_ *roottree.Manifest, err error) {
 	if err != nil {
 		return nil, err
 	}
-	r := reader{entries: map[string]roottree.Entry{}, inodes: map[string]int{}, buf: make([]byte, 1<<18)}
+	r := reader{entries: map[string]roottree.Entry{}, inodes: map[string]int{}, owned: map[int]roottree.Entry{}, buf: make([]byte, 1<<18)}
 	if err := pkg.Walk(r.member); err != nil {
 		return nil, err
 	}
@@ -48,23 +48,26 @@ type reader struct {
 	entries map[string]roottree.Entry
 	// inodes are the regular files, counted from 1, by each of their names.
 	inodes map[string]int
-	count  int
-	text   int // bytes, as maxText counts them
-	buf    []byte
+	// owned has mode and owner of those that have several names.
+	owned map[int]roottree.Entry
+	count int
+	text  int // bytes, as maxText counts them
+	buf   []byte
 }
 
 func (r *reader) member(path string, h *tar.Header, content io.Reader) (err error) {
 	if h.Uid < 0 || h.Uid > maxID || h.Gid < 0 || h.Gid > maxID {
 		return fmt.Errorf("%s: there is no owner %d:%d", path, h.Uid, h.Gid)
 	}
-	if r.text += len(path) + len(h.Linkname); r.text > maxText {
+	if r.text += len(path) + len(h.Linkname) + len(h.Uname) + len(h.Gname); r.text > maxText {
 		return fmt.Errorf("%s: too many and too long names", path)
 	}
 	if h.Typeflag == tar.TypeLink {
-		return r.hardLink(path, h.Linkname)
+		return r.hardLink(path, h)
 	}
 	delete(r.inodes, path)
-	e := roottree.Entry{Path: path, Mode: uint32(h.Mode & 0o7777), UID: uint32(h.Uid), GID: uint32(h.Gid)}
+	e := roottree.Entry{Path: path}
+	own(&e, h)
 	switch h.Typeflag {
 	case tar.TypeDir:
 		e.Type = roottree.Dir
@@ -89,10 +92,24 @@ func (r *reader) member(path string, h *tar.Header, content io.Reader) (err erro
 	return nil
 }
 
-// hardLink gives a file another name. It has the file's attributes, whatever
-// its own header says.
-func (r *reader) hardLink(path, to string) error {
-	target, err := deb.CheckMember(&tar.Header{Name: to, Typeflag: tar.TypeDir})
+// own gives an entry the mode and the owners of a member's header.
+func own(e *roottree.Entry, h *tar.Header) {
+	e.Mode, e.UID, e.GID = uint32(h.Mode&0o7777), uint32(h.Uid), uint32(h.Gid)
+	e.Uname, e.Gname = named(h.Uname, h.Uid), named(h.Gname, h.Gid)
+}
+
+// named is an owner's name, where it says more than the number does: dpkg looks it up.
+func named(name string, number int) string {
+	if name == "root" && number == 0 {
+		return ""
+	}
+	return name
+}
+
+// hardLink gives a file another name. dpkg sets mode and owner of each member after it has
+// made it, so that all names of the file have those of the last one's header.
+func (r *reader) hardLink(path string, h *tar.Header) error {
+	target, err := deb.CheckMember(&tar.Header{Name: h.Linkname, Typeflag: tar.TypeDir})
 	if err != nil {
 		return err
 	}
@@ -103,6 +120,8 @@ func (r *reader) hardLink(path, to string) error {
 	e := r.entries[target]
 	e.Path = path
 	r.entries[path], r.inodes[path] = e, inode
+	own(&e, h)
+	r.owned[inode] = e
 	return nil
 }
 
@@ -129,7 +148,11 @@ func (r *reader) manifest() *roottree.Manifest {
 	}
 	slices.SortFunc(m.Entries, func(a, b roottree.Entry) int { return strings.Compare(a.Path, b.Path) })
 	first, names := map[int]string{}, map[int]int{}
-	for _, e := range m.Entries {
+	for i := range m.Entries {
+		e := &m.Entries[i]
+		if o, ok := r.owned[r.inodes[e.Path]]; ok {
+			e.Mode, e.UID, e.GID, e.Uname, e.Gname = o.Mode, o.UID, o.GID, o.Uname, o.Gname
+		}
 		if inode := r.inodes[e.Path]; inode > 0 {
 			if names[inode]++; names[inode] == 1 {
 				first[inode] = e.Path

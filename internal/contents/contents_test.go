@@ -28,7 +28,7 @@ func file(name, body string) member {
 }
 
 func link(name, to string) member {
-	return member{Header: tar.Header{Name: name, Linkname: to, Typeflag: tar.TypeLink, Mode: 0o600, Uid: 9}}
+	return member{Header: tar.Header{Name: name, Linkname: to, Typeflag: tar.TypeLink, Mode: 0o644}}
 }
 
 func folder(name string) member {
@@ -85,6 +85,9 @@ func describe(m *roottree.Manifest) string {
 	var b strings.Builder
 	for _, e := range m.Entries {
 		fmt.Fprintf(&b, "%s %s %o %d:%d", e.Path, e.Type, e.Mode, e.UID, e.GID)
+		if names := e.Uname + ":" + e.Gname; names != ":" {
+			fmt.Fprint(&b, " ", strings.ReplaceAll(names, "a b", `"a b"`))
+		}
 		if e.Type == roottree.File {
 			fmt.Fprintf(&b, " %d %s", e.Size, e.SHA256.Short())
 		}
@@ -125,7 +128,7 @@ func TestRead(t *testing.T) {
 		{Path: "DEBIAN/postinst", Content: "#!/bin/sh\n"},
 		{Path: "etc/hello.conf", Content: "greeting", Mode: 0o640, GID: 42},
 		{Path: "usr/bin/hello", Content: strings.Repeat("hi", 1<<17), Mode: 0o4755, UID: 7},
-		{Path: "usr/bin/hi", Hardlink: "usr/bin/hello"},
+		{Path: "usr/bin/hi", Hardlink: "usr/bin/hello", Mode: 0o4755, UID: 7},
 		{Path: "usr/lib/é/", Mode: 0o2775},
 		{Path: "usr/lib/é/a b\n#=\\\x1b\xff", Content: "x"},
 		{Path: "usr/lib/link", Symlink: "../../etc/a b\t=\xe9"},
@@ -169,6 +172,14 @@ func TestMembers(t *testing.T) {
 		"attributes":           {[]member{file("x", "a").with(capability), folder("y").with(map[string]string{"user.z": ""})}, "x file 644 0:0 1 " + a + caps + "\ny dir 755 0:0 user.z=\"\"\n"},
 		"attributes of a link": {[]member{file("x", "a").with(capability), link("y", "x").with(capability), link("z", "x").with(map[string]string{"user.q": "2"})},
 			"x file 644 0:0 1 " + a + caps + " = x\ny file 644 0:0 1 " + a + caps + " = x\nz file 644 0:0 1 " + a + caps + " = x\n"},
+		"names of owners": {[]member{
+			{Header: tar.Header{Name: "a", Typeflag: tar.TypeDir, Mode: 0o755, Uname: "root", Gname: "root"}}, {Header: tar.Header{Name: "b", Typeflag: tar.TypeSymlink, Linkname: "c", Uid: 1000, Uname: "man", Gname: "a b"}},
+			{tar.Header{Name: "x", Typeflag: tar.TypeReg, Mode: 0o644, Uid: 5, Uname: "root", Gname: "games"}, "a"},
+		}, "a dir 755 0:0\nb link 777 1000:0 man:\"a b\" -> c\nx file 644 5:0 root:games 1 " + a + "\n"},
+		"mode and owner of a hard link": {[]member{
+			{tar.Header{Name: "x", Typeflag: tar.TypeReg, Mode: 0o600, Uid: 5, Uname: "games"}, "a"}, link("z", "x"),
+			{Header: tar.Header{Name: "y", Linkname: "z", Typeflag: tar.TypeLink, Mode: 0o640, Gid: 9, Gname: "man"}}, file("z", "b"),
+		}, "x file 640 0:9 :man 1 " + a + " = x\ny file 640 0:9 :man 1 " + a + " = x\nz file 644 0:0 1 " + b + "\n"},
 		"large owners": {[]member{{tar.Header{Name: "x", Typeflag: tar.TypeReg, Uid: 1<<32 - 2, Gid: 1 << 31, Mode: 0o107777}, "a"}}, "x file 7777 4294967294:2147483648 1 " + a + "\n"},
 	} {
 		t.Run(name, func(t *testing.T) {

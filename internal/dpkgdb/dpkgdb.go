@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"slices"
@@ -150,6 +151,11 @@ func (r *reader) lines(name string, each func(line string)) (there bool, err err
 		return true, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
+	return true, r.scan(f, name, each)
+}
+
+// scan calls each with every line of a file.
+func (r *reader) scan(f io.Reader, name string, each func(line string)) error {
 	s := bufio.NewScanner(f)
 	s.Buffer(make([]byte, 4096), maxLine)
 	s.Split(func(data []byte, atEOF bool) (int, []byte, error) {
@@ -171,7 +177,7 @@ func (r *reader) lines(name string, each func(line string)) (there bool, err err
 		each(line)
 	}
 	if err := s.Err(); err != nil {
-		return true, fmt.Errorf("%s: %w", name, err)
+		return fmt.Errorf("%s: %w", name, err)
 	}
-	return true, nil
+	return nil
 }

@@ -2,6 +2,7 @@ package dpkgdb
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"path"
 	"slices"
@@ -71,36 +72,59 @@ func below(p string) (string, bool) {
 // diversions reads the database of dpkg-divert(1): three lines each, the last
 // ":" for the administrator.
 func (r *reader) diversions() error {
-	const name = "var/lib/dpkg/diversions"
-	var three []string
-	_, err := r.lines(name, func(line string) {
-		if three = append(three, line); len(three) < 3 {
-			return
-		}
-		from, ok1 := below(three[0])
-		to, ok2 := below(three[1])
-		d := Diversion{To: to, Package: three[2]}
-		three = nil
-		if d.Package == ":" {
-			d.Package = ""
-		} else if err := archive.ValidatePackageName(d.Package); err != nil {
-			r.problem(name, "a diversion: %s", err)
-			return
-		}
-		if !ok1 || !ok2 {
-			r.problem(name, "a diversion is of no path")
-			return
-		}
-		if _, twice := r.Diversions[from]; twice {
-			r.problem(name, "%s is diverted twice", shown(from))
-			return
-		}
-		r.Diversions[from] = d
-	})
-	if len(three) > 0 {
-		r.problem(name, "ends within a diversion")
-	}
+	three := &diversionLines{reader: r}
+	_, err := r.lines(DiversionsFile, three.line)
+	three.end()
 	return err
+}
+
+// DiversionsFile is the database of dpkg-divert(1) below the root.
+const DiversionsFile = "var/lib/dpkg/diversions"
+
+// ReadDiversions reads the text of that file alone. What is odd in it is a problem.
+func ReadDiversions(text io.Reader) (map[string]Diversion, []Problem, error) {
+	r := &reader{DB: &DB{Diversions: map[string]Diversion{}}, bytes: maxLists, paths: maxPaths}
+	three := &diversionLines{reader: r}
+	err := r.scan(text, DiversionsFile, three.line)
+	three.end()
+	return r.Diversions, r.Problems, err
+}
+
+// diversionLines are the lines of a diversion that have come.
+type diversionLines struct {
+	*reader
+	three []string
+}
+
+func (l *diversionLines) end() {
+	if len(l.three) > 0 {
+		l.problem(DiversionsFile, "ends within a diversion")
+	}
+}
+
+func (l *diversionLines) line(line string) {
+	if l.three = append(l.three, line); len(l.three) < 3 {
+		return
+	}
+	from, ok1 := below(l.three[0])
+	to, ok2 := below(l.three[1])
+	d := Diversion{To: to, Package: l.three[2]}
+	l.three = nil
+	if d.Package == ":" {
+		d.Package = ""
+	} else if err := archive.ValidatePackageName(d.Package); err != nil {
+		l.problem(DiversionsFile, "a diversion: %s", err)
+		return
+	}
+	if !ok1 || !ok2 {
+		l.problem(DiversionsFile, "a diversion is of no path")
+		return
+	}
+	if _, twice := l.Diversions[from]; twice {
+		l.problem(DiversionsFile, "%s is diverted twice", shown(from))
+		return
+	}
+	l.Diversions[from] = d
 }
 
 // overrides reads the database of dpkg-statoverride(1): owner, group, mode, path.

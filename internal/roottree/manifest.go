@@ -39,12 +39,15 @@ type Xattr struct {
 // Entry is one name of a tree. It holds no times: an image sets all of them to
 // its epoch.
 type Entry struct {
-	Path   string // relative to the root, "." for the root itself
-	Type   Type
-	Mode   uint32 // the twelve permission bits
-	UID    uint32
-	GID    uint32
-	Target string // of a symbolic link
+	Path string // relative to the root, "." for the root itself
+	Type Type
+	Mode uint32 // the twelve permission bits
+	UID  uint32
+	GID  uint32
+	// Uname and Gname are the names that a .deb gives its owners, where they are more than
+	// the numbers say. A tree has none.
+	Uname, Gname string
+	Target       string // of a symbolic link
 	// Major and Minor are a device's numbers.
 	Major, Minor uint32
 	Size         int64 // bytes of a regular file
@@ -80,7 +83,7 @@ const (
 
 // Write writes the manifest as mtree(5) with full paths, one entry a line. What the
 // readers of mtree(5) do not agree on stands in a comment before the entry: device
-// numbers, "hardlink" and "xattr.NAME" (base64).
+// numbers, names of owners, "hardlink" and "xattr.NAME" (base64).
 func (m *Manifest) Write(w io.Writer) error { return m.write(w, newer) }
 
 func (m *Manifest) write(w io.Writer, f form) error {
@@ -119,7 +122,7 @@ func (m *Manifest) digest(f form) artifact.Digest {
 
 // append writes an entry: its line, in the newer form after a comment, if it needs one.
 func (e *Entry) append(b []byte, f form) []byte {
-	if f == newer && (e.Type == Char || e.Type == Block || e.HardLink != "" || len(e.Xattrs) > 0) {
+	if f == newer && (e.Type == Char || e.Type == Block || e.HardLink != "" || e.Uname != "" || e.Gname != "" || len(e.Xattrs) > 0) {
 		b = append(e.appendMore(append(b, '#'), f), '\n')
 	}
 	b = append(b, '.')
@@ -147,6 +150,12 @@ func (e *Entry) append(b []byte, f form) []byte {
 func (e *Entry) appendMore(b []byte, f form) []byte {
 	if e.Type == Char || e.Type == Block {
 		b = fmt.Appendf(b, " device=linux,%d,%d", e.Major, e.Minor)
+	}
+	if e.Uname != "" {
+		b = f.vis(append(b, " uname="...), e.Uname)
+	}
+	if e.Gname != "" {
+		b = f.vis(append(b, " gname="...), e.Gname)
 	}
 	if e.HardLink != "" {
 		b = f.vis(append(b, " hardlink=./"...), e.HardLink)
@@ -338,6 +347,10 @@ func (e *Entry) set(key, value string) (err error) {
 		e.UID = number(10)
 	case "gid":
 		e.GID = number(10)
+	case "uname":
+		e.Uname, err = unvis(value)
+	case "gname":
+		e.Gname, err = unvis(value)
 	case "size":
 		if e.Size, err = strconv.ParseInt(value, 10, 64); err == nil && e.Size < 0 {
 			err = errors.New("negative")

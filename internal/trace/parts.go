@@ -3,7 +3,6 @@ package trace
 import (
 	"fmt"
 	"maps"
-	"path"
 	"slices"
 	"strings"
 
@@ -63,13 +62,7 @@ func (t *Tracer) Program(stageName, name string) *int {
 // whole. A later archive of the image hides what an earlier one has at the same
 // path, as in the kernel.
 func (t *Tracer) Initrd(segments []initrd.Segment, tree *roottree.Manifest, maker *int) []Origin {
-	entries := map[string]*roottree.Entry{}
-	for i := range segments {
-		for k := range segments[i].Tree.Entries {
-			e := &segments[i].Tree.Entries[k]
-			entries[e.Path] = e
-		}
-	}
+	entries := Unpacked(segments)
 	origins := make([]Origin, 0, len(entries))
 	for _, name := range slices.Sorted(maps.Keys(entries)) {
 		e := entries[name]
@@ -84,12 +77,33 @@ func (t *Tracer) Initrd(segments []initrd.Segment, tree *roottree.Manifest, make
 	return origins
 }
 
+// Unpacked is what the kernel makes of an initial RAM file system, by path.
+func Unpacked(segments []initrd.Segment) map[string]*roottree.Entry {
+	entries := map[string]*roottree.Entry{}
+	for i := range segments {
+		for k := range segments[i].Tree.Entries {
+			e := &segments[i].Tree.Entries[k]
+			entries[e.Path] = e
+		}
+	}
+	return entries
+}
+
+// AtOwnPath finds the file of the root tree that an entry of an initial RAM file system
+// is at its own path, past links.
+func AtOwnPath(e *roottree.Entry, tree *roottree.Manifest) (string, bool) {
+	at, err := tree.Resolve(e.Path)
+	if err != nil {
+		return "", false
+	}
+	r, ok := tree.Lookup(at)
+	return at, ok && r.Type == e.Type && r.SHA256 == e.SHA256 && r.Target == e.Target && r.Mode == e.Mode && r.UID == e.UID && r.GID == e.GID
+}
+
 // inRoot finds the file of the root tree that an entry is a copy of.
 func (t *Tracer) inRoot(e *roottree.Entry, tree *roottree.Manifest) (string, bool) {
-	if at, err := tree.Resolve(e.Path); err == nil {
-		if r, ok := tree.Lookup(at); ok && r.Type == e.Type && r.SHA256 == e.SHA256 && r.Target == e.Target && r.Mode == e.Mode && r.UID == e.UID && r.GID == e.GID {
-			return at, true
-		}
+	if at, ok := AtOwnPath(e, tree); ok {
+		return at, true
 	}
 	if e.Type != roottree.File || e.Size == 0 {
 		return "", false
@@ -102,20 +116,14 @@ func (t *Tracer) inRoot(e *roottree.Entry, tree *roottree.Manifest) (string, boo
 // the boot set; memory disk, prefix and config are the stage's own.
 func (t *Tracer) GRUB(image *grubimage.Image, stageName string) []Origin {
 	var origins []Origin
-	seen := map[string]int{}
-	for _, m := range image.Modules {
-		name := m.Kind
-		if m.Kind == "module" {
-			name = m.Name + ".mod"
-		}
-		if seen[name]++; seen[name] > 1 {
-			name = fmt.Sprintf("%s.%d", name, seen[name])
-		}
-		o := Origin{Path: image.Platform + "/" + name, Type: roottree.File, SHA256: m.SHA256, Size: m.Size}
+	names := BuiltIn(image)
+	for i, m := range image.Modules {
+		name := names[i]
+		o := Origin{Path: name, Type: roottree.File, SHA256: m.SHA256, Size: m.Size}
 		switch b, ok := t.boot[m.SHA256]; {
 		case m.Kind != "module":
 			o.Kind, o.By = Stage, t.actor(stageName, stage.Actor{Kind: stage.ByStage, Name: stageName})
-		case ok && strings.HasSuffix(b.path, "/"+image.Platform+"/"+path.Base(name)):
+		case ok && b.path == ModuleFolder+name:
 			o.Kind, o.Package = Archive, &b.pkg
 		default:
 			o.Kind = Unexplained
@@ -123,6 +131,27 @@ func (t *Tracer) GRUB(image *grubimage.Image, stageName string) []Origin {
 		origins = append(origins, o)
 	}
 	return origins
+}
+
+// ModuleFolder has the files of which images of GRUB are made, in a package of the boot
+// set: PLATFORM/NAME.mod and the like.
+const ModuleFolder = "usr/lib/grub/"
+
+// BuiltIn names what is built into an image of GRUB, as PLATFORM/NAME, in its order.
+func BuiltIn(image *grubimage.Image) []string {
+	names := make([]string, len(image.Modules))
+	seen := map[string]int{}
+	for i, m := range image.Modules {
+		name := m.Kind
+		if m.Kind == "module" {
+			name = m.Name + ".mod"
+		}
+		if seen[name]++; seen[name] > 1 {
+			name = fmt.Sprintf("%s.%d", name, seen[name])
+		}
+		names[i] = image.Platform + "/" + name
+	}
+	return names
 }
 
 // Placed is a file around the root tree.

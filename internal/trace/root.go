@@ -1,7 +1,6 @@
 package trace
 
 import (
-	"bytes"
 	"fmt"
 	"path"
 	"slices"
@@ -30,7 +29,9 @@ type Turn struct {
 type Root struct {
 	Tree *roottree.Manifest
 	DB   *dpkgdb.DB
-	Debs []Deb // of what is installed, in the order of the packages
+	// Owners are the tree's accounts and groups.
+	Owners Owners
+	Debs   []Deb // of what is installed, in the order of the packages
 	// Installer is the stage that installs packages.
 	Installer string
 	// Turns are those of the stages, the last first.
@@ -96,24 +97,17 @@ func (t *Tracer) actor(stageName string, a stage.Actor) *int {
 	return &i
 }
 
-// claim is an entry that a .deb has for a path of the tree.
-type claim struct {
-	pkg   int
-	entry *roottree.Entry
-}
-
 // rootTracer decides on the root tree.
 type rootTracer struct {
 	*Tracer
 	*Root
-	claims map[string][]claim // by path in the tree
-	listed map[string][]int   // packages by path, as dpkg lists them
-	folder map[string]string  // cache of resolved folders
+	claims *Claims
+	listed map[string][]int // packages by path, as dpkg lists them
 }
 
 // Root traces the root tree and returns its origins, by path.
 func (t *Tracer) Root(r *Root) ([]Origin, error) {
-	x := &rootTracer{Tracer: t, Root: r, claims: map[string][]claim{}, listed: map[string][]int{}, folder: map[string]string{}}
+	x := &rootTracer{Tracer: t, Root: r, claims: NewClaims(r.Tree, r.DB.Diversions, r.Owners), listed: map[string][]int{}}
 	for _, p := range r.DB.Problems {
 		t.finding("dpkg-database", p.Path, "%s", p.Text)
 	}
@@ -121,7 +115,7 @@ func (t *Tracer) Root(r *Root) ([]Origin, error) {
 		return nil, err
 	}
 	for _, d := range r.Debs {
-		if err := x.claim(d); err != nil {
+		if err := x.claims.Add(d, x.Head.Packages[d.Package].Name); err != nil {
 			return nil, err
 		}
 	}
@@ -156,13 +150,13 @@ func (x *rootTracer) findPrograms() {
 			rank[name], x.programs[name] = r, pkg
 		}
 	}
-	for at, claims := range x.claims {
-		if claims[0].entry.Type != roottree.Dir {
-			note(at, claims[0].pkg)
+	for at, claims := range x.claims.at {
+		if claims[0].Entry.Type != roottree.Dir {
+			note(at, claims[0].Package)
 		}
 	}
 	for at, owners := range x.listed {
-		if _, ok := x.claims[at]; !ok {
+		if len(x.claims.At(at)) == 0 {
 			note(at, owners[0])
 		}
 	}
@@ -178,7 +172,7 @@ func (x *rootTracer) list() error {
 			continue
 		}
 		for _, f := range p.Files {
-			at, err := x.place(f, p.Name)
+			at, err := x.claims.Place(f, p.Name)
 			if err != nil {
 				x.finding("dpkg-database", f, "%s", err)
 				continue
@@ -189,86 +183,16 @@ func (x *rootTracer) list() error {
 	return nil
 }
 
-// place returns where a package's path lies in the tree: past diversions and
-// past the links above it, such as those of a merged /usr.
-func (x *rootTracer) place(p, pkg string) (string, error) {
-	at, err := x.resolve(p)
-	if err != nil {
-		return "", err
-	}
-	for _, from := range []string{p, at} {
-		if d, ok := x.DB.Diversions[from]; ok && d.Package != pkg {
-			return x.resolve(d.To)
-		}
-	}
-	return at, nil
-}
-
-func (x *rootTracer) resolve(p string) (string, error) {
-	dir := path.Dir(p)
-	real, ok := x.folder[dir]
-	if !ok {
-		var err error
-		if real, err = x.Tree.Resolve(dir + "/x"); err != nil {
-			return "", err
-		}
-		real = path.Dir(real)
-		x.folder[dir] = real
-	}
-	return path.Join(real, path.Base(p)), nil
-}
-
-func (x *rootTracer) claim(d Deb) error {
-	name := x.Head.Packages[d.Package].Name
-	for i := range d.List.Entries {
-		e := &d.List.Entries[i]
-		at := "."
-		if e.Path != "." {
-			var err error
-			if at, err = x.place(e.Path, name); err != nil {
-				return fmt.Errorf("package %s: %w", name, err)
-			}
-			// A folder of the package may be a link in the tree, or lie behind one.
-			if to, ok := x.Tree.Lookup(at); ok && e.Type == roottree.Dir && to.Type == roottree.Link {
-				if at, err = x.Tree.Resolve(at + "/x"); err != nil {
-					return fmt.Errorf("package %s: %w", name, err)
-				}
-				at = path.Dir(at)
-			}
-		}
-		x.claims[at] = append(x.claims[at], claim{pkg: d.Package, entry: e})
-	}
-	return nil
-}
-
-// same tells whether a .deb's entry is the tree's: type, mode, owner, target,
-// attributes and content.
-func same(a, b *roottree.Entry) bool {
-	return a.Type == b.Type && a.Mode == b.Mode && a.UID == b.UID && a.GID == b.GID && a.Target == b.Target &&
-		a.Size == b.Size && a.SHA256 == b.SHA256 &&
-		slices.EqualFunc(a.Xattrs, b.Xattrs, func(x, y roottree.Xattr) bool { return x.Name == y.Name && bytes.Equal(x.Value, y.Value) })
-}
-
 func (x *rootTracer) origin(e *roottree.Entry) Origin {
 	o := Origin{Path: e.Path, Type: e.Type, SHA256: e.SHA256, Size: e.Size, Target: e.Target}
-	claims := x.claims[e.Path]
-	for _, c := range claims {
-		if !same(c.entry, e) {
-			continue
-		}
-		if o.Kind == "" {
-			o.Kind, o.Package = Archive, &c.pkg
-		} else if !slices.Contains(o.Others, c.pkg) && c.pkg != *o.Package {
-			o.Others = append(o.Others, c.pkg)
-		}
-	}
-	if o.Kind == Archive {
+	if holders := x.claims.Holders(e); len(holders) > 0 {
+		o.Kind, o.Package, o.Others = Archive, &holders[0], holders[1:]
 		x.preferArchive(&o)
 		return o
 	}
 	stageName, by, wrote := x.lastTurn(e.Path)
-	if c, ok := x.owner(e.Path, claims); ok {
-		o.Package, o.Was = &c.pkg, was(c.entry, e)
+	if c, ok := x.owner(e.Path); ok {
+		o.Package, o.Was = &c.Package, WasOf(c.Entry, e)
 		x.changed(&o, e, stageName, by, wrote)
 		return o
 	}
@@ -309,16 +233,17 @@ func (x *rootTracer) preferArchive(o *Origin) {
 }
 
 // owner is the claim that dpkg upholds; a later package may have taken a path over.
-func (x *rootTracer) owner(at string, claims []claim) (claim, bool) {
+func (x *rootTracer) owner(at string) (Claim, bool) {
+	claims := x.claims.At(at)
 	for _, c := range claims {
-		if slices.Contains(x.listed[at], c.pkg) {
+		if slices.Contains(x.listed[at], c.Package) {
 			return c, true
 		}
 	}
 	if len(claims) > 0 {
 		return claims[0], true
 	}
-	return claim{}, false
+	return Claim{}, false
 }
 
 // lastTurn finds who changed a path last.
@@ -414,30 +339,6 @@ func ownOfPackageManager(p string) bool {
 	return strings.HasSuffix(p, ".dpkg-dist") || strings.HasSuffix(p, ".dpkg-old") || strings.HasSuffix(p, ".dpkg-new")
 }
 
-// was describes what a .deb has, where the tree has something else.
-func was(deb, tree *roottree.Entry) *Was {
-	w := &Was{}
-	if deb.Type != tree.Type {
-		w.Type = deb.Type
-	}
-	if deb.Mode != tree.Mode && deb.Type != roottree.Link {
-		w.Mode = fmt.Sprintf("%04o", deb.Mode)
-	}
-	if deb.UID != tree.UID {
-		w.UID = &deb.UID
-	}
-	if deb.GID != tree.GID {
-		w.GID = &deb.GID
-	}
-	if deb.SHA256 != tree.SHA256 {
-		w.SHA256, w.Type = deb.SHA256, deb.Type
-	}
-	if deb.Target != tree.Target {
-		w.Target, w.Type = deb.Target, deb.Type
-	}
-	return w
-}
-
 // removed lists the packages' files that the image lacks.
 func (x *rootTracer) removed() {
 	for _, d := range x.Debs {
@@ -447,7 +348,7 @@ func (x *rootTracer) removed() {
 			if e.Type == roottree.Dir {
 				continue
 			}
-			at, err := x.place(e.Path, name)
+			at, err := x.claims.Place(e.Path, name)
 			if err != nil {
 				continue // claim has said so
 			}

@@ -3,18 +3,13 @@ package trace
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"unicode/utf8"
 
 	"github.com/klauspost/compress/zstd"
-
-	"github.com/isotrace/isotrace/internal/regular"
-	"github.com/isotrace/isotrace/internal/strictjson"
 )
 
 // Format is the version of the files' format.
@@ -47,12 +42,12 @@ func WritePart(w io.Writer, name string, origins []Origin) (Part, error) {
 	var offset int64
 	for chunk := range slices.Chunk(origins, linesInFrame) {
 		var text bytes.Buffer
-		lines := json.NewEncoder(&text)
-		lines.SetEscapeHTML(false)
 		for i := range chunk {
-			if err := lines.Encode(chunk[i].withRaw()); err != nil {
+			line, err := chunk[i].line()
+			if err != nil {
 				return part, fmt.Errorf("%s: %w", chunk[i].Path, err)
 			}
+			text.Write(line)
 		}
 		frame := enc.EncodeAll(text.Bytes(), nil)
 		if _, err := w.Write(frame); err != nil {
@@ -78,6 +73,37 @@ func (o Origin) withRaw() *Origin {
 		o.Raw = &r
 	}
 	return &o
+}
+
+// line is an origin in its one form.
+func (o Origin) line() ([]byte, error) { return encode(o.withRaw()) }
+
+// encode writes a value in the one form that it has in a trace.
+func encode(v any) ([]byte, error) {
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	err := enc.Encode(v)
+	return b.Bytes(), err
+}
+
+// decodeLine reads an origin. A line that is not in the one form is refused: whoever
+// looks for its bytes, or reads JSON in another way, would find something else in it.
+func decodeLine(line []byte) (o Origin, err error) {
+	if len(line) > maxLine {
+		return o, fmt.Errorf("a line is longer than %d bytes", maxLine)
+	}
+	if err := json.Unmarshal(line, &o); err != nil {
+		return o, err
+	}
+	if err := o.fromRaw(); err != nil {
+		return o, err
+	}
+	again, err := o.line()
+	if err == nil && !bytes.Equal(again, line) {
+		err = fmt.Errorf("%s: its line is not as isotrace writes it", o.Path)
+	}
+	return o, err
 }
 
 // fromRaw takes the texts back that a file has as bytes.
@@ -138,249 +164,38 @@ func takeRaw(text *string, b []byte) error {
 	return nil
 }
 
-func count(origins []Origin) []Count {
-	by := map[Kind]*Count{}
-	for _, k := range Kinds {
-		by[k] = &Count{Kind: k}
+// counter counts files and bytes by kind.
+type counter map[Kind]*Count
+
+func (c counter) add(o *Origin) {
+	if c[o.Kind] == nil {
+		c[o.Kind] = &Count{Kind: o.Kind}
 	}
-	for _, o := range origins {
-		by[o.Kind].Files++
-		by[o.Kind].Bytes += o.Size
-	}
+	c[o.Kind].Files++
+	c[o.Kind].Bytes += o.Size
+}
+
+// counts are in the order of Kinds, without the zeros.
+func (c counter) counts() []Count {
 	counts := []Count{}
 	for _, k := range Kinds {
-		if by[k].Files > 0 {
-			counts = append(counts, *by[k])
+		if c[k] != nil {
+			counts = append(counts, *c[k])
 		}
 	}
 	return counts
 }
 
+func count(origins []Origin) []Count {
+	c := counter{}
+	for i := range origins {
+		c.add(&origins[i])
+	}
+	return c.counts()
+}
+
 // Encode writes a head in its one form.
 func (h *Head) Encode() ([]byte, error) {
 	h.toRaw()
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(h); err != nil {
-		return nil, err
-	}
-	return b.Bytes(), nil
-}
-
-// Trace is an open trace.
-type Trace struct {
-	Head
-	open func(name string) (File, error)
-}
-
-// File is an open file of a trace.
-type File interface {
-	io.ReaderAt
-	io.Closer
-}
-
-// Open reads the head of a trace; open opens its files by name.
-func Open(open func(name string) (File, error)) (_ *Trace, err error) {
-	f, err := open(HeadFile)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	text, err := regular.ReadAll(io.NewSectionReader(f, 0, maxHead+1), HeadFile, maxHead)
-	if err != nil {
-		return nil, err
-	}
-	t := &Trace{open: open}
-	if err := strictjson.Unmarshal(text, &t.Head); err != nil {
-		return nil, fmt.Errorf("%s: %w", HeadFile, err)
-	}
-	if err := t.fromRaw(); err != nil {
-		return nil, fmt.Errorf("%s: %w", HeadFile, err)
-	}
-	return t, t.check()
-}
-
-// OpenDir reads the head of the trace in a folder. No link leads out of it.
-func OpenDir(root *os.Root, dir string) (*Trace, error) {
-	return Open(func(name string) (File, error) { return regular.Open(root, dir+"/"+name) })
-}
-
-// check makes sure that every index leads somewhere.
-func (h *Head) check() error {
-	if h.Format != Format {
-		return fmt.Errorf("%s: format %d, this isotrace reads %d", HeadFile, h.Format, Format)
-	}
-	packages := func(what string, list ...int) error {
-		for _, i := range list {
-			if i < 0 || i >= len(h.Packages) {
-				return fmt.Errorf("%s: %s: there is no package %d", HeadFile, what, i)
-			}
-		}
-		return nil
-	}
-	for i := range h.Packages {
-		p := &h.Packages[i]
-		if err := packages(p.Name, p.Needs...); err != nil {
-			return err
-		}
-		for _, s := range p.Requirements {
-			if err := packages(p.Name, s.Path...); err != nil {
-				return err
-			}
-		}
-	}
-	for _, a := range h.Actors {
-		if a.Package != nil {
-			if err := packages(a.Name, *a.Package); err != nil {
-				return err
-			}
-		}
-	}
-	for _, r := range h.Removed {
-		if err := errors.Join(packages(r.Path, r.Package), h.actor(r.Path, r.By)); err != nil {
-			return err
-		}
-	}
-	for _, p := range h.Parts {
-		if !slices.Contains(Parts, p.Name) || len(p.Frames) > maxFrames {
-			return fmt.Errorf("%s: part %q is not known, or too large", HeadFile, p.Name)
-		}
-		var end int64
-		for i, f := range p.Frames {
-			if f.Offset != end || f.Size <= 0 || f.Size > maxPlain || f.Plain <= 0 || f.Plain > maxPlain || i > 0 && p.Frames[i-1].First >= f.First {
-				return fmt.Errorf("%s: part %s: frame %d is not where it belongs", HeadFile, p.Name, i)
-			}
-			end += f.Size
-		}
-	}
-	return nil
-}
-
-func (h *Head) actor(what string, i *int) error {
-	if i != nil && (*i < 0 || *i >= len(h.Actors)) {
-		return fmt.Errorf("%s: there is no actor %d", what, *i)
-	}
-	return nil
-}
-
-// Part returns the part of that name.
-func (h *Head) Part(name string) (Part, bool) {
-	for _, p := range h.Parts {
-		if p.Name == name {
-			return p, true
-		}
-	}
-	return Part{}, false
-}
-
-// Lookup returns the origin of a path of a part: of its only frame that may
-// hold it, everything else stays unread.
-func (t *Trace) Lookup(part, path string) (Origin, bool, error) {
-	p, ok := t.Part(part)
-	if !ok {
-		return Origin{}, false, nil
-	}
-	i, found := slices.BinarySearchFunc(p.Frames, path, func(f Frame, path string) int { return strings.Compare(f.First, path) })
-	if !found {
-		i--
-	}
-	if i < 0 {
-		return Origin{}, false, nil
-	}
-	var hit Origin
-	ok = false
-	err := t.frames(p, p.Frames[i:i+1], quoted(path), func(o Origin) bool {
-		if o.Path == path {
-			hit, ok = o, true
-		}
-		return !ok
-	})
-	return hit, ok, err
-}
-
-// quoted is a path as it stands in a line.
-func quoted(s string) []byte {
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if enc.Encode(s) != nil {
-		return nil
-	}
-	return bytes.TrimSpace(b.Bytes())
-}
-
-// Each calls visit with every origin of a part that may hold the bytes has in
-// its line, in order, until visit returns false.
-func (t *Trace) Each(part string, has []byte, visit func(Origin) bool) error {
-	p, ok := t.Part(part)
-	if !ok {
-		return nil
-	}
-	return t.frames(p, p.Frames, has, visit)
-}
-
-func (t *Trace) frames(p Part, frames []Frame, has []byte, visit func(Origin) bool) (err error) {
-	f, err := t.open(p.Name + Suffix)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	dec, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(maxPlain))
-	if err != nil {
-		return err
-	}
-	defer dec.Close()
-	for _, frame := range frames {
-		packed := make([]byte, frame.Size)
-		if _, err := f.ReadAt(packed, frame.Offset); err != nil {
-			return fmt.Errorf("%s%s: %w", p.Name, Suffix, err)
-		}
-		plain, err := dec.DecodeAll(packed, make([]byte, 0, frame.Plain))
-		if err != nil {
-			return fmt.Errorf("%s%s: %w", p.Name, Suffix, err)
-		}
-		if int64(len(plain)) != frame.Plain {
-			return fmt.Errorf("%s%s: a frame has %d bytes, the head says %d", p.Name, Suffix, len(plain), frame.Plain)
-		}
-		for line := range bytes.Lines(plain) {
-			if !bytes.Contains(line, has) {
-				continue
-			}
-			var o Origin
-			if len(line) > maxLine {
-				return fmt.Errorf("%s%s: a line is longer than %d bytes", p.Name, Suffix, maxLine)
-			}
-			if err := strictjson.Unmarshal(line, &o); err != nil {
-				return fmt.Errorf("%s%s: %w", p.Name, Suffix, err)
-			}
-			if err := errors.Join(o.fromRaw(), t.checkOrigin(&o)); err != nil {
-				return fmt.Errorf("%s%s: %w", p.Name, Suffix, err)
-			}
-			if !visit(o) {
-				return nil
-			}
-		}
-	}
-	return nil
-}
-
-func (t *Trace) checkOrigin(o *Origin) error {
-	all := o.Others
-	if o.Package != nil {
-		all = append(slices.Clone(all), *o.Package)
-	}
-	for _, i := range all {
-		if i < 0 || i >= len(t.Packages) {
-			return fmt.Errorf("%s: there is no package %d", o.Path, i)
-		}
-	}
-	if !slices.Contains(Kinds, o.Kind) {
-		return fmt.Errorf("%s: origin %q is not known", o.Path, o.Kind)
-	}
-	err := t.actor(o.Path, o.By)
-	if o.Was != nil {
-		err = errors.Join(err, t.actor(o.Path, o.Was.By))
-	}
-	return err
+	return encode(h)
 }

@@ -35,6 +35,15 @@ func with(e roottree.Entry, change func(*roottree.Entry)) roottree.Entry {
 	return e
 }
 
+// of is a file of these owners; by is one of a .deb that names one.
+func of(path string, uid, gid uint32) roottree.Entry {
+	return with(file(path, "x"), func(e *roottree.Entry) { e.UID, e.GID = uid, gid })
+}
+
+func by(path string, uid uint32, name string) roottree.Entry {
+	return with(of(path, uid, 0), func(e *roottree.Entry) { e.Uname = name })
+}
+
 func tree(entries ...roottree.Entry) *roottree.Manifest {
 	m := &roottree.Manifest{Entries: entries}
 	var text bytes.Buffer
@@ -143,6 +152,18 @@ func TestRoot(t *testing.T) {
 		{name: "a folder that was there before the project's .deb", entry: dir("opt"), two: []roottree.Entry{dir("opt")}, by: map[string]stage.Actor{"base": byPostinst}, own: true, want: Generated, who: "one's postinst configure"},
 		{name: "flipped byte of the project's .deb", entry: file("usr/bin/y", "z"), two: []roottree.Entry{file("usr/bin/y", "y")}, by: map[string]stage.Actor{"install": byDpkg}, own: true, want: Unexplained},
 		{name: "accepted", entry: file("var/lib/known", "k"), want: Unexplained},
+		{name: "an owner by name", entry: of("usr/bin/x", 5, 0), one: []roottree.Entry{by("usr/bin/x", 0, "games")}, want: Archive},
+		{name: "an owner by name, as its number says", entry: of("usr/bin/x", 0, 0), one: []roottree.Entry{by("usr/bin/x", 0, "games")}, want: Unexplained},
+		{name: "an owner by a name of another number", entry: of("usr/bin/x", 6, 0), one: []roottree.Entry{by("usr/bin/x", 1000, "man")}, want: Archive},
+		{name: "an owner by a name that nobody has", entry: of("usr/bin/x", 7, 0), one: []roottree.Entry{by("usr/bin/x", 7, "nobody-has")}, want: Archive},
+		{name: "an owner who may have come later", entry: of("usr/bin/x", 0, 0), one: []roottree.Entry{by("usr/bin/x", 0, "service")}, want: Archive},
+		{name: "an owner who was there before", entry: of("usr/bin/x", 998, 0), one: []roottree.Entry{by("usr/bin/x", 0, "service")}, want: Archive},
+		{name: "an owner who is neither", entry: of("usr/bin/x", 997, 0), one: []roottree.Entry{by("usr/bin/x", 0, "service")}, want: Unexplained},
+		{name: "a group by name", entry: of("usr/bin/x", 0, 60), one: []roottree.Entry{with(file("usr/bin/x", "x"), func(e *roottree.Entry) { e.Gname = "games" })}, want: Archive},
+		{name: "diverted by another name of its place", entry: file("usr/bin/x", "x"), one: []roottree.Entry{file("usr/bin/x", "x")},
+			change: func(r *Root) {
+				r.DB.Diversions["bin/x"] = dpkgdb.Diversion{To: "bin/x.real", Package: "two"}
+			}, want: Archive},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -155,8 +176,9 @@ func TestRoot(t *testing.T) {
 			tracer := NewTracer("x", "1", nil, packages)
 			r := &Root{
 				Tree: sortedTree(entries), DB: db, Owner: owner(packages), Installer: "install",
-				Debs:  []Deb{{0, tree(append([]roottree.Entry{dir(".")}, c.one...)...)}, {1, tree(append([]roottree.Entry{dir(".")}, c.two...)...)}},
-				Allow: func(p string) string { return map[string]string{"var/lib/known": "it is known"}[p] },
+				Owners: ParseOwners([]byte("root:x:0:0::/:\ngames:x:5:60::/:\nman:x:6:12::/:\nman:x:66:12::/:\nodd\nservice:x:998:998::/:\n"), []byte("root:x:0:\ngames:x:60:\n")),
+				Debs:   []Deb{{0, tree(append([]roottree.Entry{dir(".")}, c.one...)...)}, {1, tree(append([]roottree.Entry{dir(".")}, c.two...)...)}},
+				Allow:  func(p string) string { return map[string]string{"var/lib/known": "it is known"}[p] },
 			}
 			for _, s := range []string{"sanitise", "customise", "install", "base"} {
 				turn := Turn{Stage: s, Changes: &stage.Changes{Changed: map[string]stage.Actor{}}}

@@ -78,6 +78,11 @@ type Change struct {
 	As   string `yaml:"as"`
 	// Attest signs an attestation's statement anew, as As, with From replaced by To in it.
 	Attest string `yaml:"attest"`
+	// Trace changes a line of the trace, PART:PATH: fields that Set names, or From to To;
+	// see changeTrace. Relink makes links and attestations fit, signed by the role.
+	Trace  string         `yaml:"trace"`
+	Set    map[string]any `yaml:"set"`
+	Relink string         `yaml:"relink"`
 	// Sums writes the evidence's SHA256SUMS anew, signed by the role.
 	Sums string `yaml:"sums"`
 	// Archive and Forge change what the evidence rests on, and have the links follow.
@@ -145,6 +150,7 @@ func Run(ctx context.Context, o Options, attacks []Attack, report func(Row)) err
 		return err
 	}
 	o.Keys["mallory"] = mallory
+	o.Verify.Debs = &provenance.DebCache{}
 	v := o.Verify
 	v.Archive = o.Archive
 	good, err := provenance.Verify(ctx, o.Dir, v)
@@ -201,6 +207,9 @@ func (o Options) carryOut(ctx context.Context, a Attack) (row Row, err error) {
 	v := o.Verify
 	if err := linkTree(o.Dir, t.out); err != nil {
 		return row, err
+	}
+	if a.Expect.Rule == "debs" {
+		v.Archive = o.Archive
 	}
 	if a.touchesArchive() {
 		v.Archive = filepath.Join(work, "archive")

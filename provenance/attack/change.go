@@ -133,6 +133,10 @@ func (t target) apply(ctx context.Context, c Change) error {
 		return t.sign(c.Sign, c.As)
 	case c.Attest != "":
 		return t.attest(c)
+	case c.Trace != "":
+		return t.changeTrace(c)
+	case c.Relink != "":
+		return t.relink(c.Relink)
 	case c.Archive != nil:
 		return t.archiveChange(*c.Archive)
 	case c.Forge != nil:

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path"
 	"path/filepath"
@@ -226,21 +227,25 @@ func (r *run) root(root *os.Root) (err error) {
 	if r.tree, err = r.work.Manifest("root"); err != nil {
 		return err
 	}
-	owners := map[string]int{}
+	ids := map[string]int{}
 	for i := range r.params.Packages {
 		if p := &r.params.Packages[i]; p.Set == "target" {
-			owners[p.ID()] = i
+			ids[p.ID()] = i
 		}
 	}
 	owner := func(id string) (int, bool) {
-		i, ok := owners[id]
+		i, ok := ids[id]
 		return i, ok
 	}
 	target, boot, err := r.debs()
 	if err != nil {
 		return err
 	}
-	in := &trace.Root{Tree: r.tree, DB: db, Installer: r.params.Installer, Debs: target, Owner: owner, Allow: r.allow}
+	accounts, err := owners(root)
+	if err != nil {
+		return err
+	}
+	in := &trace.Root{Tree: r.tree, DB: db, Owners: accounts, Installer: r.params.Installer, Debs: target, Owner: owner, Allow: r.allow}
 	for _, name := range r.turns {
 		changes, err := stage.ReadChanges(r.work.File(name))
 		if err != nil {
@@ -256,6 +261,22 @@ func (r *run) root(root *os.Root) (err error) {
 		return err
 	}
 	return r.part(trace.PartRoot, origins)
+}
+
+// maxAccounts bounds the tree's passwd and group, in bytes.
+const maxAccounts = 16 << 20
+
+// owners reads the tree's accounts and groups; a tree may lack the files.
+func owners(root *os.Root) (trace.Owners, error) {
+	var texts [2][]byte
+	for i, name := range []string{"etc/passwd", "etc/group"} {
+		text, err := regular.Read(root, name, maxAccounts)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return trace.Owners{}, err
+		}
+		texts[i] = text
+	}
+	return trace.ParseOwners(texts[0], texts[1]), nil
 }
 
 // debs reads the lists of the target's and the boot set's packages.

@@ -27,6 +27,7 @@ type File struct {
 	Symlink  string // target, of a symbolic link
 	Hardlink string // path in the package, of a hard link
 	UID, GID int
+	Uname    string // the owner's name, which is root's for UID 0 when ""
 }
 
 // Time is the modification time of all files.
@@ -85,7 +86,13 @@ func buildTar(t testing.TB, files []File) []byte {
 	tw := tar.NewWriter(&b)
 	made := map[string]bool{}
 	write := func(h *tar.Header, content string) {
-		h.Format, h.ModTime, h.Uname, h.Gname = tar.FormatGNU, Time, "root", "root"
+		h.Format, h.ModTime = tar.FormatGNU, Time
+		if h.Uid == 0 && h.Uname == "" { // dpkg goes by the name where there is one
+			h.Uname = "root"
+		}
+		if h.Gid == 0 {
+			h.Gname = "root"
+		}
 		h.Size = int64(len(content))
 		if err := tw.WriteHeader(h); err != nil {
 			t.Fatalf("write tar: %v", err)
@@ -104,7 +111,7 @@ func buildTar(t testing.TB, files []File) []byte {
 				write(&tar.Header{Name: "./" + f.Path[:i+1], Typeflag: tar.TypeDir, Mode: 0o755}, "")
 			}
 		}
-		h := &tar.Header{Name: "./" + f.Path, Typeflag: tar.TypeReg, Mode: f.Mode, Uid: f.UID, Gid: f.GID}
+		h := &tar.Header{Name: "./" + f.Path, Typeflag: tar.TypeReg, Mode: f.Mode, Uid: f.UID, Gid: f.GID, Uname: f.Uname}
 		content := f.Content
 		switch {
 		case f.Symlink != "":

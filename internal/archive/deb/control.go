@@ -14,8 +14,10 @@ import (
 
 // Control is the content of a package's control.tar.
 type Control struct {
-	Fields map[string]string // of the control file, under their names as written
-	Files  []ControlFile     // all files but control, by name
+	// Fields are those of the control file, under their names as written. The package's
+	// name is in lower case, as dpkg and apt take it.
+	Fields map[string]string
+	Files  []ControlFile // all files but control, by name
 }
 
 // ControlFile is a file that accompanies the control file.
@@ -109,6 +111,11 @@ func parseControl(content []byte) (map[string]string, error) {
 		}
 	}
 	fields := s.Map()
+	for name, v := range fields {
+		if strings.EqualFold(name, "Package") {
+			fields[name] = strings.ToLower(v) // as dpkg and apt take it
+		}
+	}
 	if _, err := rd.Next(); !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("%w: the control file has more than one stanza", ErrFormat)
 	}

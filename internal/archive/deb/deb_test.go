@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/isotrace/isotrace/internal/archive/archivetest"
 	"github.com/isotrace/isotrace/internal/archive/decompress"
+	"github.com/isotrace/isotrace/internal/artifact"
 )
 
 const control = "Package: hello\nVersion: 1:2.10-3\nArchitecture: amd64\nDepends: libc6 (>= 2.36),\n libhello\n"
@@ -267,5 +270,21 @@ func TestLimits(t *testing.T) {
 		if got := c.limits.withDefaults().data(c.compressed); got != c.want {
 			t.Errorf("%+v of %d: %d, want %d", c.limits, c.compressed, got, c.want)
 		}
+	}
+}
+
+// TestUpperCaseName: dpkg and apt take a package's name in lower case.
+func TestUpperCaseName(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "x.deb")
+	b := archivetest.BuildDeb(t, "pacKage: UpperCase_App\nVersion: 1.0A\nArchitecture: all\n", "gz")
+	if err := os.WriteFile(file, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	entry, err := IndexEntry(file, artifact.Ref{Path: "debs/x.deb", Size: int64(len(b))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(entry, "Package: uppercase_app\nVersion: 1.0A\n") {
+		t.Errorf("have %q", entry)
 	}
 }
