@@ -21,6 +21,7 @@ import (
 	"github.com/isotrace/isotrace/internal/dpkgdb"
 	"github.com/isotrace/isotrace/internal/lockfile"
 	"github.com/isotrace/isotrace/internal/medium"
+	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/internal/roottree"
 	"github.com/isotrace/isotrace/internal/trace"
 )
@@ -78,11 +79,11 @@ func (v *verification) checkDebs(ctx context.Context) (_ string, _ []Problem, er
 	if err != nil || len(problems) > 0 {
 		return "", bounded(problems), err
 	}
-	diversions, problems := readDiversions(iso, tree)
+	diversions, problems := readDiversions(ctx, iso, tree)
 	if len(problems) > 0 {
 		return "", bounded(problems), nil
 	}
-	owners, problems := readOwners(iso, tree)
+	owners, problems := readOwners(ctx, iso, tree)
 	if len(problems) > 0 {
 		return "", bounded(problems), nil
 	}
@@ -252,7 +253,7 @@ func openDeb(file string, size int64, boots bool) (d debContent, err error) {
 	if d.List, err = contents.Read(file, size); err != nil {
 		return d, err
 	}
-	f, err := os.Open(file)
+	f, err := regular.OpenFile(file)
 	if err != nil {
 		return d, err
 	}
@@ -277,8 +278,8 @@ const maxDatabase = 64 << 20
 
 // readDiversions reads the diversions of the tree in the squashfs, where they are the
 // bytes that the manifest names.
-func readDiversions(iso *medium.ISO, tree *roottree.Manifest) (found map[string]dpkgdb.Diversion, problems []Problem) {
-	text, wrong := rootFile(iso, tree, dpkgdb.DiversionsFile, maxDatabase)
+func readDiversions(ctx context.Context, iso *medium.ISO, tree *roottree.Manifest) (found map[string]dpkgdb.Diversion, problems []Problem) {
+	text, wrong := rootFile(ctx, iso, tree, dpkgdb.DiversionsFile, maxDatabase)
 	if wrong != "" {
 		return nil, []Problem{{"/" + dpkgdb.DiversionsFile, wrong}}
 	}
@@ -293,10 +294,10 @@ func readDiversions(iso *medium.ISO, tree *roottree.Manifest) (found map[string]
 }
 
 // readOwners reads the accounts and groups of the tree in the squashfs.
-func readOwners(iso *medium.ISO, tree *roottree.Manifest) (trace.Owners, []Problem) {
+func readOwners(ctx context.Context, iso *medium.ISO, tree *roottree.Manifest) (trace.Owners, []Problem) {
 	var texts [2][]byte
 	for i, name := range []string{"etc/passwd", "etc/group"} {
-		text, wrong := rootFile(iso, tree, name, maxDatabase)
+		text, wrong := rootFile(ctx, iso, tree, name, maxDatabase)
 		if wrong != "" {
 			return trace.Owners{}, []Problem{{"/" + name, wrong}}
 		}
@@ -357,7 +358,7 @@ func (v *verification) debsState() State {
 
 // rootFile reads a regular file of the tree in the squashfs, whose bytes have to be those
 // that the manifest names; nil where the tree has none. What is wrong is told in words.
-func rootFile(iso *medium.ISO, tree *roottree.Manifest, name string, limit int64) (text []byte, wrong string) {
+func rootFile(ctx context.Context, iso *medium.ISO, tree *roottree.Manifest, name string, limit int64) (text []byte, wrong string) {
 	e, ok := tree.Lookup(name)
 	switch {
 	case !ok:
@@ -367,7 +368,7 @@ func rootFile(iso *medium.ISO, tree *roottree.Manifest, name string, limit int64
 	case e.Size > limit:
 		return nil, fmt.Sprintf("is longer than %d bytes", limit)
 	}
-	err := iso.SquashfsFiles(squashfsPath, []string{name}, e.Size+1, func(_ string, b []byte) error {
+	err := iso.SquashfsFiles(ctx, squashfsPath, []string{name}, e.Size+1, func(_ string, b []byte) error {
 		text = b
 		return nil
 	})

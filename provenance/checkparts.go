@@ -19,12 +19,8 @@ import (
 	"github.com/isotrace/isotrace/internal/trace"
 )
 
-// initrdPath is the initial RAM file system on the medium, recordMBR what starts from its
-// first sector.
-const (
-	initrdPath = "casper/initrd"
-	recordMBR  = "bootparts/boot_hybrid.img"
-)
+// initrdPath is the initial RAM file system on the medium.
+const initrdPath = "casper/initrd"
 
 // What has no path on the medium, as the trace calls it.
 const (

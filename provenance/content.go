@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/isotrace/isotrace/internal/artifact"
+	"github.com/isotrace/isotrace/internal/medium"
 	"github.com/isotrace/isotrace/internal/roottree"
 )
 

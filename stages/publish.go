@@ -17,6 +17,7 @@ import (
 	"github.com/isotrace/isotrace/internal/config"
 	"github.com/isotrace/isotrace/internal/fault"
 	"github.com/isotrace/isotrace/internal/lockfile"
+	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/provenance"
 )
 
@@ -187,7 +188,7 @@ func (s *Session) checkRelease(out string) error {
 		return err
 	}
 	for name, text := range map[string][]byte{config.FileName: s.Project.ConfigText, lockfile.FileName: s.Project.LockText} {
-		before, err := os.ReadFile(filepath.Join(out, provenance.EvidenceDir, name))
+		before, err := regular.ReadFile(filepath.Join(out, provenance.EvidenceDir, name), 1<<26)
 		if err != nil {
 			return err
 		}

@@ -106,7 +106,7 @@ func hardTree(name string, fill func(dir string) error) stage.Stage {
 		Outputs: []stage.Output{{Name: "root", Kind: stage.KindTree}, {Name: "files", Kind: stage.KindSet}},
 		Run: func(_ context.Context, w *stage.Work) error {
 			for name, b := range files {
-				if err := os.WriteFile(w.OutFile(name), b, 0o644); err != nil {
+				if err := w.WriteBytes(name, b); err != nil {
 					return err
 				}
 			}

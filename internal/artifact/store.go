@@ -138,7 +138,7 @@ func (s *Store) Partial(d Digest) string { return filepath.Join(s.root, "partial
 // the file stays where it is. The file may be one that a program in a sandbox left, its
 // folder may not: a link is an error, and a FIFO holds nobody up.
 func (s *Store) Adopt(path string, want Digest) (_ Ref, err error) {
-	f, err := regular.OpenFile(path)
+	f, err := regular.OpenFileHere(path)
 	if err != nil {
 		return Ref{}, err
 	}
@@ -147,8 +147,6 @@ func (s *Store) Adopt(path string, want Digest) (_ Ref, err error) {
 	switch err := unix.Fstat(int(f.Fd()), &st); {
 	case err != nil:
 		return Ref{}, err
-	case st.Mode&unix.S_IFMT != unix.S_IFREG:
-		return Ref{}, fmt.Errorf("%s: not a regular file", path)
 	case st.Nlink != 1:
 		return Ref{}, fmt.Errorf("%s: has another name, by which it could be changed in the store", path)
 	}

@@ -11,12 +11,13 @@ import (
 	"github.com/isotrace/isotrace/internal/archive/decompress"
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/diskimage"
+	"github.com/isotrace/isotrace/internal/regular"
 )
 
 // openPlain opens a file that the user named. What is compressed by gzip, xz or zstd is
 // unpacked, limit bytes at most, to a file without a name.
 func openPlain(ctx context.Context, name string, limit int64) (_ *os.File, err error) {
-	f, err := os.Open(name)
+	f, err := regular.OpenFile(name)
 	if err != nil {
 		return nil, err
 	}

@@ -60,7 +60,7 @@ func (p *picking) index(index v1.ImageIndex, nested bool, depth int) error {
 	if depth > maxIndexDepth {
 		return errors.New("indexes are nested too deeply")
 	}
-	m, err := index.IndexManifest()
+	m, err := checkedIndex(index)
 	if err != nil {
 		return err
 	}
@@ -102,12 +102,15 @@ func (p *picking) image(index v1.ImageIndex, nested bool, d v1.Descriptor) error
 		return err
 	}
 	if !said {
-		m, err := img.Manifest()
+		m, err := checkedManifest(img)
 		if err != nil {
 			return err
 		}
 		if !m.Config.MediaType.IsConfig() {
 			return nil // an artefact of another kind
+		}
+		if _, err := rawConfig(img); err != nil {
+			return err
 		}
 		c, err := img.ConfigFile()
 		if err != nil {

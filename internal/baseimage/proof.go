@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
+	"github.com/isotrace/isotrace/internal/fault"
 	"github.com/isotrace/isotrace/internal/lockfile"
 	"github.com/isotrace/isotrace/internal/strictjson"
 )
@@ -61,7 +62,7 @@ func (i *Image) addProof(index v1.ImageIndex, nested bool) error {
 		b := i.bytes(string(mediaType), text)
 		i.Locked.Index = &b
 	}
-	m, err := index.IndexManifest()
+	m, err := checkedIndex(index)
 	if err != nil {
 		return err
 	}
@@ -78,6 +79,18 @@ func (i *Image) addProof(index v1.ImageIndex, nested bool) error {
 		}
 	}
 	return nil
+}
+
+// checkedIndex is an index that every reader takes for the same.
+func checkedIndex(index v1.ImageIndex) (*v1.IndexManifest, error) {
+	text, err := index.RawManifest()
+	if err != nil {
+		return nil, err
+	}
+	if err := strictjson.UnmarshalOpen(text, &v1.IndexManifest{}); err != nil {
+		return nil, fault.New(fault.Refused, "", "index: %w", err)
+	}
+	return index.IndexManifest()
 }
 
 // checkedManifest is a manifest that every reader takes for the same.
@@ -121,7 +134,7 @@ func (i *Image) addStatements(img v1.Image) error {
 
 // addLayoutSignatures takes the signatures that cosign save put into a layout.
 func (i *Image) addLayoutSignatures(index v1.ImageIndex) error {
-	m, err := index.IndexManifest()
+	m, err := checkedIndex(index)
 	if err != nil {
 		return err
 	}

@@ -22,6 +22,7 @@ import (
 	"github.com/isotrace/isotrace/internal/fault"
 	"github.com/isotrace/isotrace/internal/lockfile"
 	"github.com/isotrace/isotrace/internal/regular"
+	"github.com/isotrace/isotrace/internal/strictjson"
 )
 
 // Bounds of a file that docker save has written.
@@ -86,7 +87,7 @@ func (i *Image) addSaved(ctx context.Context, file *os.File, platform v1.Platfor
 		return err
 	}
 	var named v1.ConfigFile
-	if err := json.Unmarshal(config, &named); err != nil {
+	if err := strictjson.UnmarshalOpen(config, &named); err != nil {
 		return fmt.Errorf("%s: %w", img.Config, err)
 	}
 	if len(named.RootFS.DiffIDs) != len(img.Layers) {
@@ -185,7 +186,7 @@ func (s *saved) image() (*savedImage, error) {
 		return nil, err
 	}
 	var all []savedImage
-	if err := json.Unmarshal(text, &all); err != nil {
+	if err := strictjson.UnmarshalOpen(text, &all); err != nil {
 		return nil, fmt.Errorf("manifest.json: %w", err)
 	}
 	if len(all) == 0 {

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/klauspost/compress/gzip"
+
+	"github.com/isotrace/isotrace/internal/roottree"
 )
 
 func gzipped(t testing.TB, b []byte) []byte {
@@ -90,8 +92,16 @@ func TestTree(t *testing.T) {
 			if err := got[0].Tree.Write(&b); err != nil {
 				t.Fatal(err)
 			}
-			if want := "#mtree\n" + c.want; b.String() != want || len(got) != 1 {
-				t.Errorf("have %swant %s", b.String(), want)
+			older, err := roottree.Parse(strings.NewReader("#mtree\n" + c.want))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var want strings.Builder
+			if err := older.Write(&want); err != nil {
+				t.Fatal(err)
+			}
+			if b.String() != want.String() || len(got) != 1 {
+				t.Errorf("have %swant %s", b.String(), want.String())
 			}
 		})
 	}

@@ -27,7 +27,7 @@ var byPath = map[string][]string{
 		"Readlink", "Rename", "Rmdir", "Setxattr", "Stat", "Statfs", "Symlink", "Truncate", "Unlink", "Utimes", "UtimesNano", "UtimesNanoAt",
 	},
 	"github.com/isotrace/isotrace/internal/artifact": {"HashFile", "WriteBytes", "WriteFile"},
-	"github.com/isotrace/isotrace/internal/regular":  {"ReadNamed"},
+	"github.com/isotrace/isotrace/internal/regular":  {"OpenFile", "ReadFile", "ReadNamed"},
 }
 
 // exposed are the packages whose code goes where programs of others have been, or
@@ -52,42 +52,43 @@ const (
 // allowed are the calls that are right, by file, with the reason.
 var allowed = map[string]map[string]string{
 	"internal/aptsolve/aptsolve.go": {
-		"os.MkdirAll": first, "os.Open": mine, "os.WriteFile": first, "artifact.HashFile": first, "artifact.WriteFile": first,
+		"os.MkdirAll": first, "regular.OpenFile": mine, "os.WriteFile": first, "artifact.HashFile": first, "artifact.WriteFile": first,
 	},
-	"internal/debroot/debroot.go":   {"os.MkdirAll": given, "os.Open": given, "os.OpenFile": given, "os.Remove": given},
+	"internal/debroot/debroot.go":   {"os.MkdirAll": given, "regular.OpenFile": given, "os.OpenFile": given, "os.Remove": given},
 	"internal/emulator/emulator.go": {"os.Chmod": first, "os.MkdirTemp": first, "os.OpenFile": "/dev/kvm", "os.RemoveAll": gone},
 	"internal/roottree/walk.go":     {"unix.Open": "the tree's root, made or mounted by isotrace itself"},
+	"internal/sanitise/acl.go":      {"filepath.WalkDir": walk, "unix.Lgetxattr": walk},
 	"internal/sanitise/passes.go":   {"unix.Lgetxattr": walk},
 	"internal/sanitise/sanitise.go": {"filepath.WalkDir": walk},
-	"internal/stage/changes.go":     {"filepath.WalkDir": walk, "os.Open": mine, "os.WriteFile": mine, "unix.Lstat": walk},
+	"internal/stage/changes.go":     {"filepath.WalkDir": walk, "regular.OpenFile": mine, "os.WriteFile": mine, "unix.Lstat": walk},
 	"internal/stage/finish.go":      {"artifact.WriteFile": mine, "unix.Lstat": walk},
 	"internal/stage/folders.go":     {"artifact.WriteFile": given},
 	"internal/stage/gc.go": {
-		"filepath.Glob": mine, "filepath.WalkDir": mine, "os.Lstat": mine, "os.ReadDir": mine, "os.ReadFile": mine, "os.Remove": mine, "os.RemoveAll": gone,
+		"filepath.Glob": mine, "filepath.WalkDir": mine, "os.Lstat": mine, "os.ReadDir": mine, "regular.ReadFile": mine, "os.Remove": mine, "os.RemoveAll": gone,
 	},
 	"internal/stage/mounts.go":   {"os.Mkdir": mine, "os.RemoveAll": gone},
 	"internal/stage/remember.go": {"os.MkdirTemp": temp},
 	"internal/stage/removed.go":  {"filepath.WalkDir": walk, "unix.Lgetxattr": walk, "unix.Lstat": walk, "unix.Open": "the root of a tree that is mounted read-only"},
-	"internal/stage/runner.go":   {"artifact.WriteBytes": mine, "os.Chtimes": mine, "os.ReadFile": mine},
+	"internal/stage/runner.go":   {"artifact.WriteBytes": mine, "os.Chtimes": mine, "regular.ReadFile": mine},
 	"internal/stage/work.go": {
-		"os.Chmod": first, "os.Lchown": first, "os.Link": given, "os.Mkdir": first, "os.MkdirAll": given, "os.Open": store, "os.OpenFile": given,
+		"os.Chmod": first, "os.Lchown": first, "os.Link": given, "os.Mkdir": first, "os.MkdirAll": given, "regular.OpenFile": store, "os.OpenFile": given,
 		"os.RemoveAll": gone, "os.Stat": given, "unix.Chmod": first, "unix.Lstat": first,
 	},
-	"internal/system/system.go":     {"os.ReadFile": store},
-	"stages/base/image.go":          {"os.ReadFile": store, "os.Open": store},
-	"stages/bootparts/bootparts.go": {"os.Open": store},
+	"internal/system/system.go":     {"regular.ReadFile": store},
+	"stages/base/image.go":          {"regular.ReadFile": store, "regular.OpenFile": store},
+	"stages/bootparts/bootparts.go": {"regular.OpenFile": store},
 	"stages/contents/contents.go":   {"artifact.WriteFile": temp},
-	"stages/customise/customise.go": {"artifact.WriteBytes": given, "os.Open": store, "os.ReadFile": store},
-	"stages/disk/archive.go":        {"artifact.WriteFile": given, "os.Open": store},
+	"stages/customise/customise.go": {"artifact.WriteBytes": given, "regular.OpenFile": store, "os.ReadFile": store},
+	"stages/disk/archive.go":        {"artifact.WriteFile": given, "regular.OpenFile": store},
 	"stages/disk/disk.go":           {"os.ReadFile": store, "os.Remove": given},
 	"stages/install/repository.go":  {"artifact.WriteBytes": given, "os.Link": given, "os.Mkdir": given, "os.MkdirAll": given},
 	"stages/livetree/livetree.go":   {"os.ReadFile": store},
 	"stages/livetree/memorytest.go": {"regular.ReadNamed": store},
-	"stages/sbom/files.go":          {"artifact.WriteBytes": temp, "os.Open": store},
-	"stages/sbom/sbom.go":           {"artifact.WriteFile": temp, "os.Open": store},
+	"stages/sbom/files.go":          {"artifact.WriteBytes": temp, "regular.OpenFile": store},
+	"stages/sbom/sbom.go":           {"artifact.WriteFile": temp, "regular.OpenFile": store},
 	"stages/sourceiso/sourceiso.go": {"artifact.WriteBytes": given},
 	"stages/trace/disk.go":          {"os.ReadFile": store},
-	"stages/trace/trace.go":         {"artifact.WriteFile": temp, "os.Open": store, "os.ReadFile": store},
+	"stages/trace/trace.go":         {"artifact.WriteFile": temp, "regular.OpenFile": store, "os.ReadFile": store},
 }
 
 func TestPathsOfOthers(t *testing.T) {

@@ -205,7 +205,7 @@ func (i *ISO) Unpatched(name string) ([]byte, error) {
 // FirstSector returns the first 512 bytes of the image: what BIOS starts from a disk.
 func (i *ISO) FirstSector() ([]byte, error) {
 	b := make([]byte, 512)
-	if _, err := i.storage.ReadAt(b, 0); err != nil {
+	if _, err := i.image.ReadAt(b, 0); err != nil {
 		return nil, fmt.Errorf("read the first sector: %w", err)
 	}
 	return b, nil

@@ -85,7 +85,7 @@ func TestFIFOInBetween(t *testing.T) {
 		t.Fatal(err)
 	}
 	within(t, "open", func() {
-		f, err := open(name, func() (os.FileInfo, error) { return here, nil }, func() (*os.File, error) { return os.OpenFile(name, flags, 0) })
+		f, err := open(name, os.O_RDONLY, func(string) (os.FileInfo, error) { return here, nil }, os.OpenFile)
 		if !errors.Is(err, ErrNotRegular) {
 			t.Errorf("%v, %v", f, err)
 		}

@@ -35,6 +35,11 @@ func OpenFile(path string) (*os.File, error) {
 	return open(path, os.O_RDONLY, os.Stat, os.OpenFile)
 }
 
+// OpenFileHere opens the regular file at a path that is no link itself.
+func OpenFileHere(path string) (*os.File, error) {
+	return open(path, os.O_RDONLY|unix.O_NOFOLLOW, os.Lstat, os.OpenFile)
+}
+
 // Edit opens a regular file below root for reading and writing; a link is refused.
 func Edit(root *os.Root, name string) (*os.File, error) {
 	return open(name, os.O_RDWR, root.Lstat, root.OpenFile)

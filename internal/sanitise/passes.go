@@ -12,8 +12,6 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/isotrace/isotrace/internal/regular"
 )
 
 // pass is one cause of drift or leak and its cure. Exactly one of the cures is set.
@@ -141,7 +139,7 @@ func dropACLs(t *tree) error {
 }
 
 func (t *tree) dropXattr(path, name string) (err error) {
-	f, err := regular.Open(t.root, path)
+	f, err := t.root.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0) // it may be a folder
 	if err != nil {
 		return err
 	}

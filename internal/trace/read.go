@@ -2,7 +2,6 @@ package trace
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -11,6 +10,9 @@ import (
 	"strings"
 
 	"github.com/klauspost/compress/zstd"
+
+	"github.com/isotrace/isotrace/internal/regular"
+	"github.com/isotrace/isotrace/internal/strictjson"
 )
 
 // Trace is an open trace.
@@ -32,12 +34,12 @@ func Open(open func(name string) (File, error)) (_ *Trace, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
-	text, err := io.ReadAll(io.NewSectionReader(f, 0, maxHead))
+	text, err := regular.ReadAll(io.NewSectionReader(f, 0, maxHead+1), HeadFile, maxHead)
 	if err != nil {
 		return nil, err
 	}
 	t := &Trace{open: open}
-	if err := json.Unmarshal(text, &t.Head); err != nil {
+	if err := strictjson.Unmarshal(text, &t.Head); err != nil {
 		return nil, fmt.Errorf("%s: %w", HeadFile, err)
 	}
 	if err := t.fromRaw(); err != nil {
@@ -55,7 +57,7 @@ func Open(open func(name string) (File, error)) (_ *Trace, err error) {
 
 // OpenDir reads the head of the trace in a folder. No link leads out of it.
 func OpenDir(root *os.Root, dir string) (*Trace, error) {
-	return Open(func(name string) (File, error) { return root.Open(dir + "/" + name) })
+	return Open(func(name string) (File, error) { return regular.Open(root, dir+"/"+name) })
 }
 
 // check makes sure that every index leads somewhere.

@@ -31,7 +31,7 @@ func TestOneForm(t *testing.T) {
 		"no end":              {line: func(s string) string { return strings.Replace(s, "\n", "", 1) }, says: "after top-level value"},
 		"head, escaped":       {head: func(s string) string { return strings.Replace(s, `"one"`, `"\u006fne"`, 1) }, says: "trace.json: is not as isotrace writes it"},
 		"head, followed":      {head: func(s string) string { return s + "{}" }, says: "trace.json: "},
-		"head, unknown field": {head: func(s string) string { return strings.Replace(s, `"format":1`, `"format":1,"x":2`, 1) }, says: "trace.json: is not as isotrace writes it"},
+		"head, unknown field": {head: func(s string) string { return strings.Replace(s, `"format":1`, `"format":1,"x":2`, 1) }, says: `trace.json: json: unknown field "x"`},
 		"counts": {head: func(s string) string {
 			return strings.Replace(s, `{"origin":"archive","files":2`, `{"origin":"archive","files":3`, 1)
 		}, says: "part root is not as its lines are"},

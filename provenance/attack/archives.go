@@ -133,7 +133,7 @@ func (t target) archiveChange(c Archive) error {
 	if err := t.forge(head, text, bytes.Replace(text, was, is, 1), moved); err != nil {
 		return err
 	}
-	return t.relink(moved)
+	return t.replaceDigests(moved)
 }
 
 func tracedSuite(a lockfile.Archive) trace.Suite {
@@ -255,7 +255,7 @@ func (t target) forgeChange(c Forge) error {
 	if err := t.forge(c.File, text, changed, moved); err != nil {
 		return err
 	}
-	return t.relink(moved)
+	return t.replaceDigests(moved)
 }
 
 // intend makes the lock belong to a config.
@@ -302,8 +302,8 @@ func (t target) forge(name string, was, is []byte, moved map[artifact.Digest]art
 	return put(filepath.Join(t.out, provenance.EvidenceDir, filepath.FromSlash(name)), is)
 }
 
-// relink has every link name files by the digests that they have now.
-func (t target) relink(moved map[artifact.Digest]artifact.Digest) error {
+// replaceDigests has every link name files by the digests that they have now.
+func (t target) replaceDigests(moved map[artifact.Digest]artifact.Digest) error {
 	links, err := filepath.Glob(filepath.Join(t.out, provenance.EvidenceDir, provenance.LinksDir, "*.link"))
 	if err != nil {
 		return err

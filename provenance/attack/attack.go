@@ -70,19 +70,17 @@ type Change struct {
 	Image string `yaml:"image"`
 	// ISO writes over bytes of the ISO.
 	ISO *ISOChange `yaml:"iso"`
-	// Relink puts the digests that the ISO and its EFI system partition have now into the
-	// links in place of those that they had, and signs these anew, as the role.
-	Relink string `yaml:"relink"`
 	// Sign signs a link or layout anew, as As.
 	Sign string `yaml:"sign"`
 	As   string `yaml:"as"`
 	// Attest signs an attestation's statement anew, as As, with From replaced by To in it.
 	Attest string `yaml:"attest"`
 	// Trace changes a line of the trace, PART:PATH: fields that Set names, or From to To;
-	// see changeTrace. Relink makes links and attestations fit, signed by the role.
-	Trace  string         `yaml:"trace"`
-	Set    map[string]any `yaml:"set"`
-	Relink string         `yaml:"relink"`
+	// see changeTrace.
+	Trace string         `yaml:"trace"`
+	Set   map[string]any `yaml:"set"`
+	// Relink makes links and attestations fit what was changed, signed by the role.
+	Relink string `yaml:"relink"`
 	// Sums writes the evidence's SHA256SUMS anew, signed by the role.
 	Sums string `yaml:"sums"`
 	// Archive and Forge change what the evidence rests on, and have the links follow.

@@ -127,8 +127,6 @@ func (t target) apply(ctx context.Context, c Change) error {
 		return t.image(c.Image, t.expand(c.At))
 	case c.ISO != nil:
 		return t.patchISO(*c.ISO)
-	case c.Relink != "":
-		return t.relink(c.Relink)
 	case c.Sign != "":
 		return t.sign(c.Sign, c.As)
 	case c.Attest != "":

@@ -4,17 +4,14 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/medium"
-	"github.com/isotrace/isotrace/provenance"
 )
 
 // ISOChange writes over bytes of the ISO, in its place.
@@ -144,70 +141,15 @@ func (c ISOChange) place(part []byte) (int, error) {
 	return at + c.At, nil
 }
 
-// relink makes the links fit the image.
-func (t target) relink(as string) error {
-	iso, err := t.iso()
-	if err != nil {
-		return err
-	}
-	now := map[string]artifact.Digest{}
-	if now["iso/"+filepath.Base(iso)], _, err = artifact.HashFile(iso); err != nil {
-		return err
-	}
+// partition is the digest of the ISO's EFI system partition; "" where none is to be found.
+func partition(iso string) (artifact.Digest, error) {
 	image, err := medium.OpenISO(iso)
-	if err == nil { // else there is nothing to be found in it
-		_, digest, espErr := image.SystemPartition()
-		if err := image.Close(); err != nil {
-			return err
-		}
-		if espErr == nil {
-			now["bootparts/efiboot.img"] = digest
-		}
-	}
-	links, err := filepath.Glob(filepath.Join(t.out, provenance.EvidenceDir, provenance.LinksDir, "*.link"))
 	if err != nil {
-		return err
+		return "", nil
 	}
-	for _, file := range links {
-		changed, err := refit(file, now)
-		if err != nil {
-			return err
-		}
-		if !changed {
-			continue
-		}
-		name, err := filepath.Rel(t.out, file)
-		if err != nil {
-			return err
-		}
-		if err := t.sign(filepath.ToSlash(name), as); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// refit writes the digests of what a link names into it.
-func refit(file string, now map[string]artifact.Digest) (changed bool, err error) {
-	b, err := os.ReadFile(file)
+	_, digest, err := image.SystemPartition()
 	if err != nil {
-		return false, err
+		digest = ""
 	}
-	var link struct {
-		Signed struct{ Materials, Products map[string]map[string]string }
-	}
-	if err := json.Unmarshal(b, &link); err != nil {
-		return false, err
-	}
-	for name, digest := range now {
-		for _, set := range []map[string]map[string]string{link.Signed.Materials, link.Signed.Products} {
-			if was, ok := set[name]; ok && was["sha256"] != string(digest) {
-				b, changed = bytes.ReplaceAll(b, []byte(was["sha256"]), []byte(digest)), true
-			}
-		}
-	}
-	if !changed {
-		return false, nil
-	}
-	return true, put(file, b)
+	return digest, image.Close()
 }

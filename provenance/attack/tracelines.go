@@ -2,9 +2,13 @@ package attack
 
 import (
 	"bytes"
+	"cmp"
+	"crypto/sha512"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -174,8 +178,8 @@ func pack(lines [][]byte, p *trace.Part) ([]byte, error) {
 	return packed, nil
 }
 
-// relink makes links and attestations fit the evidence's trace, manifests and bills of
-// materials, as whoever holds the builder's key can.
+// relink makes links and attestations fit the evidence's trace and bills of materials, the
+// ISO and its EFI system partition, as whoever holds the builder's key can.
 func (t target) relink(as string) error {
 	k, err := t.signer(as)
 	if err != nil {
@@ -186,11 +190,6 @@ func (t target) relink(as string) error {
 	if err != nil {
 		return err
 	}
-	for _, file := range links {
-		if err := t.relinkOne(file, k); err != nil {
-			return fmt.Errorf("%s: %w", filepath.Base(file), err)
-		}
-	}
 	iso, err := t.iso()
 	if err != nil {
 		return err
@@ -199,21 +198,36 @@ func (t target) relink(as string) error {
 	if err != nil {
 		return err
 	}
-	sum, err := provenance.SHA512(iso)
+	esp, err := partition(iso)
 	if err != nil {
+		return err
+	}
+	now := map[string]artifact.Digest{"iso/" + filepath.Base(iso): d, "bootparts/efiboot.img": esp}
+	for _, file := range links {
+		if err := t.relinkOne(file, k, now); err != nil {
+			return fmt.Errorf("%s: %w", filepath.Base(file), err)
+		}
+	}
+	f, err := os.Open(iso)
+	if err != nil {
+		return err
+	}
+	sum := sha512.New()
+	_, err = io.Copy(sum, f)
+	if err := errors.Join(err, f.Close()); err != nil {
 		return err
 	}
 	if err := os.RemoveAll(filepath.Join(evidence, provenance.AttestationsDir)); err != nil {
 		return err
 	}
-	return provenance.Attest(t.out, k, artifact.Ref{Path: filepath.Base(iso), Digest: d, Size: size}, sum)
+	return provenance.Attest(t.out, k, artifact.Ref{Path: filepath.Base(iso), Digest: d, Size: size}, hex.EncodeToString(sum.Sum(nil)))
 }
 
 // folders are those of the evidence that have products of stages, by how records call
 // what is in them.
 var folders = map[string]string{"trace/trace/": provenance.TraceDir, "sbom/sbom/": provenance.SbomDir}
 
-func (t target) relinkOne(file string, k *provenance.Signer) error {
+func (t target) relinkOne(file string, k *provenance.Signer, now map[string]artifact.Digest) error {
 	text, err := os.ReadFile(file)
 	if err != nil {
 		return err
@@ -229,6 +243,7 @@ func (t target) relinkOne(file string, k *provenance.Signer) error {
 			if err != nil {
 				return err
 			}
+			d = cmp.Or(d, now[name])
 			if d != "" && d != records[name] {
 				records[name], changed = d, true
 			}

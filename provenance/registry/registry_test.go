@@ -96,14 +96,14 @@ func put(t *testing.T, reference string, files []*fileLayer, evidence ...string)
 	}
 }
 
-func regular(name string) tar.Header {
+func member(name string) tar.Header {
 	return tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: 0o644}
 }
 
 func TestThereAndBack(t *testing.T) {
 	for _, referrers := range []bool{true, false} {
 		reference := serve(t, referrers) + "/images/x:1"
-		put(t, reference, []*fileLayer{layer(t, "x.iso", "image", fileType), layer(t, "release/release.pub", "key", fileType)}, tarOf(t, regular("isotrace.lock"), regular("links/iso.link")))
+		put(t, reference, []*fileLayer{layer(t, "x.iso", "image", fileType), layer(t, "release/release.pub", "key", fileType)}, tarOf(t, member("isotrace.lock"), member("links/iso.link")))
 		dir := filepath.Join(t.TempDir(), "got")
 		if err := Fetch(t.Context(), reference, dir); err != nil {
 			t.Fatalf("referrers %v: %v", referrers, err)
@@ -131,7 +131,7 @@ func TestThereAndBack(t *testing.T) {
 
 // TestHostileRegistries: nothing is left of what is refused.
 func TestHostileRegistries(t *testing.T) {
-	good := tarOf(t, regular("isotrace.lock"))
+	good := tarOf(t, member("isotrace.lock"))
 	image := func() []*fileLayer { return []*fileLayer{layer(t, "x.iso", "image", fileType)} }
 	for name, c := range map[string]struct {
 		files    []*fileLayer
@@ -139,20 +139,20 @@ func TestHostileRegistries(t *testing.T) {
 		want     string
 	}{
 		"no evidence":       {image(), nil, "0 artefacts are its evidence"},
-		"two evidences":     {image(), []string{good, tarOf(t, regular("other"))}, "2 artefacts are its evidence"},
+		"two evidences":     {image(), []string{good, tarOf(t, member("other"))}, "2 artefacts are its evidence"},
 		"path out":          {append(image(), layer(t, "../x", "y", fileType)), []string{good}, `a file called "../x"`},
 		"absolute path":     {append(image(), layer(t, "/etc/x", "y", fileType)), []string{good}, `a file called "/etc/x"`},
 		"no name":           {append(image(), layer(t, "", "y", fileType)), []string{good}, `a file called ""`},
 		"into the evidence": {append(image(), layer(t, "evidence/x", "y", fileType)), []string{good}, `a file called "evidence/x"`},
 		"a name twice":      {append(image(), layer(t, "x.iso", "y", fileType)), []string{good}, "exists"},
-		"member out":        {image(), []string{tarOf(t, regular("../x"))}, "is no file of evidence"},
-		"absolute member":   {image(), []string{tarOf(t, regular("/x"))}, "is no file of evidence"},
-		"symbolic link":     {image(), []string{tarOf(t, tar.Header{Typeflag: tar.TypeSymlink, Name: "x", Linkname: "/etc"}, regular("x/y"))}, "is no file of evidence"},
+		"member out":        {image(), []string{tarOf(t, member("../x"))}, "is no file of evidence"},
+		"absolute member":   {image(), []string{tarOf(t, member("/x"))}, "is no file of evidence"},
+		"symbolic link":     {image(), []string{tarOf(t, tar.Header{Typeflag: tar.TypeSymlink, Name: "x", Linkname: "/etc"}, member("x/y"))}, "is no file of evidence"},
 		"hard link":         {image(), []string{tarOf(t, tar.Header{Typeflag: tar.TypeLink, Name: "x", Linkname: "/etc/passwd"})}, "is no file of evidence"},
 		"device":            {image(), []string{tarOf(t, tar.Header{Typeflag: tar.TypeChar, Name: "x"})}, "is no file of evidence"},
-		"member twice":      {image(), []string{tarOf(t, regular("x"), regular("x"))}, "exists"},
+		"member twice":      {image(), []string{tarOf(t, member("x"), member("x"))}, "exists"},
 		"not a tar":         {image(), []string{strings.Repeat("x", 2000)}, "tar"},
-		"a file as folder":  {image(), []string{tarOf(t, regular("x"), regular("x/y"))}, "evidence"},
+		"a file as folder":  {image(), []string{tarOf(t, member("x"), member("x/y"))}, "evidence"},
 		"no files":          {nil, []string{good}, "has 0 files"},
 	} {
 		reference := serve(t, true) + "/images/x:1"

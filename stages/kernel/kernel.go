@@ -157,7 +157,7 @@ func run(ctx context.Context, w *stage.Work, root *os.Root, p Params) error {
 			return fault.New(fault.Usage, "live-boot or casper brings initramfs-tools, which makes it", "the root tree has no /%s: %w", f.name, err)
 		}
 	}
-	if err := checkInitrd(ctx, root, s.Kernel, w.OutFile(Initrd), p); err != nil {
+	if err := checkInitrd(ctx, root, s.Kernel, w.Out(), Initrd, p); err != nil {
 		return err
 	}
 	facts, err := s.Write()

@@ -66,8 +66,8 @@ func (p Params) needs() []need {
 }
 
 // checkInitrd demands that the initial RAM file system has what it has to boot.
-func checkInitrd(ctx context.Context, root *os.Root, version, file string, p Params) (err error) {
-	f, err := os.Open(file)
+func checkInitrd(ctx context.Context, root *os.Root, version string, out *os.Root, name string, p Params) (err error) {
+	f, err := regular.Open(out, name)
 	if err != nil {
 		return err
 	}

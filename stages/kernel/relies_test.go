@@ -81,7 +81,7 @@ func TestInitrdHolds(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = errors.Join(checkInitrd(context.Background(), root, "6.12", image, c.p), root.Close())
+		err = errors.Join(checkInitrd(context.Background(), root, "6.12", root, "initrd", c.p), root.Close())
 		if (err == nil) != (c.want == "") || err != nil && (err.Error() != c.want || fault.ClassOf(err) != fault.Usage) {
 			t.Errorf("%s: %v, want %q", c.name, err, c.want)
 		}
