@@ -40,10 +40,13 @@ func TestOwnArchive(t *testing.T) {
 	key := repo.Publish("trixie", "main", time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), time.Time{}, archivetest.Options{})
 	config := readAll(t, filepath.Join(p.dir, "isotrace.yaml"))
 	from := bytes.Index(config, []byte("archives:\n"))
+	// Something that is recommended, and that nobody asks for, may be removed again.
+	config = bytes.Replace(config, []byte("  - {name: ca-certificates, requirements: [RSC-3]}\n"), nil, 1)
 	to := bytes.Index(config, []byte("\nlive:"))
-	own := "archives:\n  - {suite: trixie, components: [main], signed-by: keys/own.asc}\nsources: true\nremove: [ca-certificates]\n"
+	own := "archives:\n  - {suite: trixie, components: [main], signed-by: keys/own.asc}\nsources: true\nrecommends: true\nremove: [ca-certificates]\n"
 	config = forCasper(slices.Concat(config[:from], []byte(own), config[to:]))
-	files := pinnedFiles(t, reference)
+	victim := newVictim(t)
+	files := pinnedFiles(t, reference, victim)
 	config = pinFiles(config, files)
 	files["isotrace.yaml"], files["keys/own.asc"] = config, key
 	for name, text := range files {
@@ -65,6 +68,7 @@ func TestOwnArchive(t *testing.T) {
 	}
 	bootCasper(t, p, reference)
 	checkPinned(t, p)
+	checkHostile(t, p, victim, "package")
 	diffArchive(t, reference, p)
 	signer := fmt.Sprintf("signed by %X", repo.Key().Fingerprint())
 	for path, says := range map[string][]string{

@@ -93,13 +93,13 @@ func helper(mode string, args []string) error {
 		return ended(hardCases(args[0], args[1]))
 	case "plant": // PROJECT STORE
 		return ended(plant(args[0], args[1]))
-	case "oci": // TREE LAYOUT SOURCES KEYS: reads a tree of whatever owners
+	case "oci": // TREE LAYOUT SOURCES KEYS HOOK: reads a tree of whatever owners
 		inside, code, err := sandbox.EnterUnshifted()
 		if err != nil {
 			return err
 		}
 		if inside {
-			if err := writeImage(args[0], args[1], args[2], args[3]); err != nil {
+			if err := writeImage(args[0], args[1], args[2], args[3], args[4]); err != nil {
 				return err
 			}
 		}

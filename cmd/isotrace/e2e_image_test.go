@@ -2,6 +2,7 @@ package main
 
 import (
 	"archive/tar"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/isotrace/isotrace/internal/artifact"
+	"github.com/isotrace/isotrace/internal/config"
 	"github.com/isotrace/isotrace/internal/lockfile"
 	"github.com/isotrace/isotrace/internal/roottree"
 )
@@ -38,20 +40,20 @@ func TestFromImage(t *testing.T) {
 	// The suites that the image's packages are of: what a security update replaced
 	// is no longer in the others.
 	suites := map[string]string{"debian": "trixie trixie-updates", "debian-security": "trixie-security"}
-	var text strings.Builder
+	var list strings.Builder
 	for _, flag := range mirrorsOfHost(t) {
 		repository, uri, _ := strings.Cut(flag, "=")
 		if suites[repository] == "" {
 			continue // "--mirror" itself, and further mirrors
 		}
-		fmt.Fprintf(&text, "Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nSigned-By: /usr/share/keyrings/debian-archive.asc\n\n", uri, suites[repository])
+		fmt.Fprintf(&list, "Types: deb\nURIs: %s\nSuites: %s\nComponents: main\nSigned-By: /usr/share/keyrings/debian-archive.asc\n\n", uri, suites[repository])
 		delete(suites, repository)
 	}
 	if len(suites) > 0 {
 		t.Fatalf("no mirror of %v: set ISOTRACE_MIRROR", slices.Sorted(maps.Keys(suites)))
 	}
 	sources := filepath.Join(t.TempDir(), "debian.sources")
-	if err := os.WriteFile(sources, []byte(text.String()), 0o644); err != nil {
+	if err := os.WriteFile(sources, []byte(list.String()), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	keys, err := filepath.Abs("../../testdata/keys/debian-archive.asc")
@@ -59,14 +61,24 @@ func TestFromImage(t *testing.T) {
 		t.Fatal(err)
 	}
 	// A script of the project's own for the initrd, which is made after everything.
-	hook := filepath.Join(p.dir, "files", "etc", "initramfs-tools", "scripts", "init-bottom", "greet")
-	if err := os.MkdirAll(filepath.Dir(hook), 0o755); err != nil {
+	greet := filepath.Join(p.dir, "files", "etc", "initramfs-tools", "scripts", "init-bottom", "greet")
+	if err := os.MkdirAll(filepath.Dir(greet), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(hook, []byte("#!/bin/sh\nexit 0\n"), 0o755); err != nil {
+	if err := os.WriteFile(greet, []byte("#!/bin/sh\nexit 0\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	c := namespaced("oci", base, filepath.Join(p.dir, "base.oci"), sources, keys)
+	victim := newVictim(t)
+	hook, script := filepath.Join(t.TempDir(), "hook"), filepath.Join(p.dir, "scripts", "20-hostile.sh")
+	text := readAll(t, filepath.Join(p.dir, config.FileName))
+	err = errors.Join(
+		os.WriteFile(hook, hostile(t, "image", victim), 0o644),
+		os.WriteFile(script, hostile(t, "script", victim), 0o755),
+		os.WriteFile(filepath.Join(p.dir, config.FileName), bytes.Replace(text, []byte("10-motd.sh]"), []byte("10-motd.sh, scripts/20-hostile.sh]"), 1), 0o644))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := namespaced("oci", base, filepath.Join(p.dir, "base.oci"), sources, keys, hook)
 	if out, err := c.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -74,6 +86,7 @@ func TestFromImage(t *testing.T) {
 	if out, code := p.run("build"); code != 0 {
 		t.Fatalf("exit status %d\n%s", code, out)
 	}
+	checkHostile(t, p, victim, "image", "script")
 	b, err := os.ReadFile(filepath.Join(p.dir, lockfile.FileName))
 	if err != nil {
 		t.Fatal(err)
@@ -212,13 +225,19 @@ func baseLayer(t *testing.T, p *project) string {
 }
 
 // writeImage makes an OCI layout of a tree and a second layer.
-func writeImage(tree, to, sources, keys string) error {
+//
+// The image's dpkg calls a hook of the image's before it does anything.
+func writeImage(tree, to, sources, keys, hook string) error {
+	calls := to + ".dpkg"
+	if err := os.WriteFile(calls, []byte("pre-invoke=sh /usr/local/share/hook\n"), 0o644); err != nil {
+		return err
+	}
 	bottom := to + ".bottom.tar"
 	if err := tarTree(tree, bottom); err != nil {
 		return err
 	}
 	top := to + ".top.tar"
-	if err := tarFiles(top, map[string]string{"etc/apt/sources.list.d/debian.sources": sources, "usr/share/keyrings/debian-archive.asc": keys}); err != nil {
+	if err := tarFiles(top, map[string]string{"etc/apt/sources.list.d/debian.sources": sources, "usr/share/keyrings/debian-archive.asc": keys, "usr/local/share/hook": hook, "etc/dpkg/dpkg.cfg.d/hook": calls}); err != nil {
 		return err
 	}
 	var layers []v1.Layer
@@ -245,7 +264,7 @@ func writeImage(tree, to, sources, keys string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(l.AppendImage(img), os.Remove(bottom), os.Remove(top))
+	return errors.Join(l.AppendImage(img), os.Remove(bottom), os.Remove(top), os.Remove(calls))
 }
 
 func tarFiles(to string, files map[string]string) (err error) {

@@ -21,11 +21,12 @@ const (
 	ownUEFI = "vendor/tester.efi"
 )
 
-func pinnedFiles(t *testing.T, reference *project) map[string][]byte {
+func pinnedFiles(t *testing.T, reference *project, victim string) map[string][]byte {
 	t.Helper()
 	mark := []byte("a vendor's")
 	return map[string][]byte{
 		ownDeb: archivetest.BuildDeb(t, "Package: Rescue-Agent\nVersion: 1.0\nArchitecture: all\nMaintainer: A Vendor <agent@example.org>\nDepends: sudo\n", "xz",
+			archivetest.File{Path: "DEBIAN/postinst", Content: string(hostile(t, "package", victim))},
 			archivetest.File{Path: "usr/bin/rescue-agent", Content: "#!/bin/sh\necho agent\n", Mode: 0o755},
 			archivetest.File{Path: "srv/agent/state", Content: "new\n", Uname: "games"},
 			archivetest.File{Path: "usr/share/doc/rescue-agent/copyright", Content: "Not to be copied.\n", Mode: 0o644}),

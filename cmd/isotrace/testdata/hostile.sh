@@ -1,0 +1,58 @@
+#!/bin/sh
+# What a hostile program of a base image, a package or a project tries. Each way out that is
+# open is noted in the tree; what would change the host is tried in a way that leaves it as
+# it is.
+name=hostile-@NAME@
+mkdir -p /var/lib/$name
+open() { echo "$1" >>/var/lib/$name/open; }
+tries=0
+try() {
+	tries=$((tries + 1))
+	what=$1
+	shift
+	"$@" >/dev/null 2>&1 </dev/null && open "$what"
+}
+writes() { : >>"$1"; }
+call() { perl -e '$! = 0; exit(syscall(map { $_ + 0 } @ARGV) == -1 && $! == 1)' "$@"; } # only EPERM counts as refused
+missing() { perl -e '$! = 0; exit(syscall(map { $_ + 0 } @ARGV) == -1 && $! == 38)' "$@"; } # ENOSYS
+
+for f in kernel/core_pattern kernel/modprobe kernel/hostname vm/overcommit_memory fs/binfmt_misc/register; do
+	try "write to /proc/sys/$f" writes /proc/sys/$f
+done
+for f in /proc/sysrq-trigger /proc/irq/default_smp_affinity /proc/1/mem; do
+	try "write to $f" writes $f
+done
+for f in /sys/kernel/uevent_helper /sys/power/state /sys/fs/cgroup/cgroup.procs; do
+	try "write to $f" writes $f
+done
+try "read /proc/kcore" perl -e 'open(F, "<", "/proc/kcore") or exit(1); exit(!read(F, $b, 1))'
+try "the first process's root" ls /proc/1/root/usr
+try "a mount" mount -t tmpfs none /mnt
+try "a bind over /proc" mount --bind /etc /proc/sys
+try "a user namespace" unshare -Ur true
+try "a mount namespace" unshare -m true
+try "the first process's namespaces" nsenter -t 1 -m true
+try "a memory device" mknod /var/lib/$name/mem c 1 1
+try "a disk device" mknod /var/lib/$name/disk b 8 0
+try "the clock" date -s "@$(date +%s)"
+try "the host name" perl -e 'exit(syscall(170, "isotrace", 8) != 0)'
+try "following the first process" perl -e 'exit(syscall(101, 16, 1, 0, 0) != 0)'
+try "a keyring" call 250 0 -3 1
+try "bpf" call 321 0 0 0
+try "userfaultfd" call 323 0
+try "performance counters" call 298 0 0 -1 -1 0
+try "a kernel" call 246 0 0 0 0
+try "a module" call 175 0 0 0
+try "files by handle" call 304 -1 0 0
+try "another namespace" call 308 -1 0
+try "rings of calls" missing 425 1 0
+try "clone3" missing 435 0 0
+
+# Links where somebody may write later.
+for n in 0 1 2 3; do
+	rm -f /tmp/script-$n
+	ln -s @VICTIM@ /tmp/script-$n
+	ln -s @VICTIM@ /run/script-$n
+done
+ln -s @VICTIM@ /tmp/out
+echo $tries >/var/lib/$name/tries
