@@ -270,6 +270,7 @@ func TestSaved(t *testing.T) {
 		"two entries":          with(map[string]string{"manifest.json": "[" + twice + "," + twice + "]"}),
 		"beside an OCI layout": with(map[string]string{"oci-layout": "{}", "index.json": "{}"}),
 	}
+	zeros := gz(t, make([]byte, 300<<20)) // a thousandth of that
 	dir := t.TempDir()
 	open := func(content []byte) (*Image, error) {
 		if err := os.WriteFile(filepath.Join(dir, "saved"), content, 0o644); err != nil {
@@ -307,6 +308,8 @@ func TestSaved(t *testing.T) {
 	}{
 		"another architecture": {with(map[string]string{"c.json": strings.Replace(savedConfig, "amd64", "arm64", 1)}), "the image is for linux/arm64 as its config says, want linux/amd64"},
 		"two images":           {with(map[string]string{"manifest.json": "[" + twice + "," + strings.Replace(twice, "c.json", "d.json", 1) + "]"}), "it holds 2 images"},
+		"a layer of zeros":     {with(map[string]string{"x/layer.tar": string(zeros)}), "decompressed content is longer than allowed"},
+		"zeros as a whole":     {zeros, "decompressed content is longer than allowed"},
 		"no image":             {with(map[string]string{"manifest.json": "[]"}), "names no image"},
 		"an OCI layout":        {savedTar(t, map[string]string{"oci-layout": "{}", "index.json": "{}"}), "it is an OCI layout in a tar archive: unpack it"},
 		"a tar of files":       {savedTar(t, map[string]string{"etc/passwd": "x"}), "manifest.json is not in it"},

@@ -59,7 +59,11 @@ func fromArchive(ctx context.Context, file string, platform v1.Platform) (_ *Ima
 	explain := func(err error) error {
 		return fault.New(fault.Usage, "a file with one image, as docker save writes it; it may be compressed by gzip, xz or zstd", "base image %s: %w", filepath.Base(file), err)
 	}
-	plain, err := openPlain(ctx, file, maxSaved)
+	limit := int64(maxSaved)
+	if st, err := os.Stat(file); err == nil { // else opening it says more
+		limit = decompress.LayerLimit(st.Size(), maxSaved)
+	}
+	plain, err := openPlain(ctx, file, limit)
 	if err != nil {
 		return nil, explain(err)
 	}
@@ -239,5 +243,5 @@ func (s *saved) layer(name string) (io.Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return decompress.NewReader(r, format, maxSavedLayer)
+	return decompress.NewReader(r, format, decompress.LayerLimit(part.size, maxSavedLayer))
 }
