@@ -70,7 +70,7 @@ func (v *verification) checkDebs(ctx context.Context) (_ string, _ []Problem, er
 	if len(problems) > 0 {
 		return "", problems, nil
 	}
-	iso, err := medium.OpenISO(v.image)
+	iso, err := v.openISO()
 	if err != nil {
 		return "", []Problem{problemOf(v.ImageName(), err)}, nil
 	}

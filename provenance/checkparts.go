@@ -55,7 +55,7 @@ type rereading struct {
 // reread reads the parts of the ISO from its bytes: the initial RAM file system, the
 // images of GRUB, the EFI system partition.
 func (v *verification) reread(ctx context.Context, tree *roottree.Manifest) (_ *rereading, problems []Problem, err error) {
-	iso, err := medium.OpenISO(v.image)
+	iso, err := v.openISO()
 	if err != nil {
 		return nil, []Problem{problemOf(v.ImageName(), err)}, nil
 	}
@@ -180,7 +180,7 @@ func (v *verification) mediumPieces(r *rereading, iso *medium.ISO) error {
 func (v *verification) readEFI(t *Tracing, r *rereading) (err error) {
 	pieces := map[string]piece{}
 	r.parts[trace.PartEFI] = pieces
-	iso, err := medium.OpenISO(v.image)
+	iso, err := v.openISO()
 	if err != nil {
 		return err
 	}

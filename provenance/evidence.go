@@ -70,6 +70,7 @@ func KeyringName(d artifact.Digest) string { return path.Join(KeyringsDir, strin
 const (
 	maxEvidenceFiles = 20_000
 	maxEvidenceFile  = 2 << 30
+	maxEvidence      = 4 << 30 // bytes of them all; a registry takes no more, either
 	maxEvidenceDepth = 16
 )
 
@@ -118,7 +119,7 @@ func listSums(ctx context.Context, dir string, note func(name string, d artifact
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, root.Close()) }()
-	sums := map[string]artifact.Digest{}
+	sums, total := map[string]artifact.Digest{}, int64(0)
 	err = filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
@@ -147,6 +148,9 @@ func listSums(ctx context.Context, dir string, note func(name string, d artifact
 		}
 		if size > maxEvidenceFile {
 			return errors.Join(fmt.Errorf("%s: longer than %d bytes", rel, int64(maxEvidenceFile)), f.Close())
+		}
+		if total += size; total > maxEvidence {
+			return errors.Join(fmt.Errorf("%s: with it, the evidence is longer than %d bytes", rel, int64(maxEvidence)), f.Close())
 		}
 		digest, _, err := artifact.HashReader(regular.Until(ctx, io.LimitReader(f, size)))
 		if err := errors.Join(err, f.Close()); err != nil {

@@ -1,7 +1,10 @@
 package provenance
 
 import (
+	"compress/gzip"
+	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +15,8 @@ import (
 
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/config"
+	"github.com/isotrace/isotrace/internal/roottree"
+	"github.com/isotrace/isotrace/internal/trace"
 )
 
 // within fails a test that something holds up.
@@ -64,6 +69,26 @@ func TestOddEvidence(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestGiantEvidence: files that take no room on the medium take time to hash, all together.
+func TestGiantEvidence(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 10 {
+		name := filepath.Join(dir, string(rune('a'+i)))
+		size := int64(maxEvidenceFile)
+		if i == 0 {
+			size = 1 // what is hashed before the bound is reached takes its time here, too
+		}
+		if err := errors.Join(os.WriteFile(name, nil, 0o600), os.Truncate(name, size)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if _, err := listSums(ctx, dir, nil); err == nil || !strings.Contains(err.Error(), "the evidence is longer than") {
+		t.Errorf("%v", err)
 	}
 }
 
@@ -141,5 +166,46 @@ func TestEvidenceChangesInBetween(t *testing.T) {
 		if (err != nil) != (i == 2) || err != nil && !strings.Contains(err.Error(), Sums+": has changed while it was checked") {
 			t.Errorf("reading %d: %v", i, err)
 		}
+	}
+}
+
+// TestRereadHeld: the trace's check reads the image that was hashed, and not what stands at
+// its name by then.
+func TestRereadHeld(t *testing.T) {
+	r, err := os.Open(filepath.FromSlash("../internal/medium/testdata/hybrid.iso.gz"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	z, err := gzip.NewReader(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := io.ReadAll(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := t.TempDir()
+	name := filepath.Join(out, "x.iso")
+	if err := os.WriteFile(name, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	v := &verification{Bundle: &Bundle{out: out, image: name}, images: map[string]hashed{"x.iso": holdImage(t.Context(), name, maxImage)}}
+	if err := os.WriteFile(name+".new", []byte("another"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(name+".new", name); err != nil {
+		t.Fatal(err)
+	}
+	reading, problems, err := v.reread(t.Context(), &roottree.Manifest{})
+	if err != nil || reading == nil || len(reading.parts[trace.PartESP]) != 1 {
+		t.Errorf("the image that was hashed was not read: %v, %v", problems, err)
+	}
+	if err := v.close(); err != nil {
+		t.Error(err)
 	}
 }

@@ -44,6 +44,13 @@ func OpenStore(root string) (_ *Store, err error) {
 			return nil, fault.New(fault.Failed, "name another folder with --store or ISOTRACE_STORE", "open the store: %w", err)
 		}
 	}
+	// Where root builds, programs with the set-user-ID bit and folders for everybody in these
+	// trees are the host's, too: nobody else may come to them.
+	for _, dir := range []string{"layers", "work"} {
+		if err := os.Chmod(filepath.Join(root, dir), 0o700); err != nil {
+			return nil, fault.New(fault.Failed, "name another folder with --store or ISOTRACE_STORE", "open the store: %w", err)
+		}
+	}
 	use, err := openLock(filepath.Join(root, "locks", "use"))
 	if err != nil {
 		return nil, err

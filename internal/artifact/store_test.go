@@ -228,3 +228,19 @@ func TestAdoptTakesNothingOfOthers(t *testing.T) {
 		t.Error("the store has what a link led to")
 	}
 }
+
+// TestTreesAreNobodyElses: root trees have programs with the set-user-ID bit, and folders
+// that everybody may write to; in the store of an earlier isotrace, too.
+func TestTreesAreNobodyElses(t *testing.T) {
+	root := t.TempDir()
+	if err := os.Mkdir(filepath.Join(root, "layers"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	open(t, root)
+	for _, dir := range []string{"layers", "work"} {
+		st, err := os.Stat(filepath.Join(root, dir))
+		if err != nil || st.Mode().Perm() != 0o700 {
+			t.Errorf("%s: %v, %v", dir, st.Mode(), err)
+		}
+	}
+}

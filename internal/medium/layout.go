@@ -226,6 +226,9 @@ func (a *accountant) tree(at, base, sectors int64, kind byte, what string) error
 	if err := cmp.Or(v.mixed, a.names(v, v.root, "")); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
+	if root := v.root.attr; !v.joliet && root != readOnlyFolder {
+		return fmt.Errorf("%s: its root folder has mode %o and %d links, and belongs to %d:%d", what, root.mode, root.links, root.uid, root.gid)
+	}
 	return a.compare(v, what)
 }
 

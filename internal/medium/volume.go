@@ -10,9 +10,10 @@ import (
 
 // Bounds of what an image may make us do.
 const (
-	maxFiles  = 100_000
-	maxDepth  = 32
-	maxFolder = 16 << 20 // bytes of one folder's records
+	maxFiles   = 100_000
+	maxRecords = 4 * maxFiles // a file has one for each 4 GiB, a folder two more
+	maxDepth   = 32
+	maxFolder  = 16 << 20 // bytes of one folder's records
 )
 
 // Flags of a directory record, ECMA-119 9.1.6.
@@ -33,6 +34,8 @@ type volume struct {
 	claims *claims
 	root   *node
 	nodes  int
+	// records are those of all folders.
+	records int
 }
 
 // node is a file or folder of a volume.
@@ -156,6 +159,9 @@ func (v *volume) readFolder(dir *node, path string, depth int) (err error) {
 		r, err := parseRecord(b[at : at+left])
 		if err != nil {
 			return err
+		}
+		if v.records++; v.records > maxRecords {
+			return fmt.Errorf("the ISO has more than %d records", maxRecords)
 		}
 		v.claim(dir.at*sector+int64(at), int64(r.length), "a record of the folder /"+path)
 		if err := f.add(r); err != nil {

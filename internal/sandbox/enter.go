@@ -65,8 +65,13 @@ func init() {
 		fmt.Fprintln(os.Stderr, "isotrace: error:", awaitMaps())
 		os.Exit(int(fault.Failed))
 	case argInit:
-		runtime.LockOSThread()
-		os.Exit(initMain())
+		// Not in the first thread, which whoever has lost his parent can ask to follow
+		// him: by the number of the thread these are told from those that it does follow.
+		go func() {
+			runtime.LockOSThread()
+			os.Exit(initMain())
+		}()
+		select {}
 	}
 }
 

@@ -57,6 +57,7 @@ type tracer struct {
 type scriptRun struct {
 	Script
 	main, parent int
+	tracer       int  // the thread that follows dpkg
 	exiting      bool // main is at its end, or gone
 	over         bool
 	stopped      bool // the parent is
@@ -236,7 +237,7 @@ func (t *tracer) begin(pid int, s Script) error {
 		return err
 	}
 	s.Start = mark.At.UnixNano()
-	t.run = &scriptRun{Script: s, main: pid, parent: processOf(pid).parent}
+	t.run = &scriptRun{Script: s, main: pid, parent: processOf(pid).parent, tracer: unix.Gettid()}
 	return nil
 }
 
@@ -362,7 +363,7 @@ func (r *scriptRun) left() ([]int, error) {
 			}
 			p := processOf(pid)
 			alive := p.threads > 1 || p.threads == 1 && p.state != "Z" && p.state != "X"
-			if alive && (!p.followed || pid == r.main && p.threads > 1) {
+			if alive && (p.tracer != r.tracer || pid == r.main && p.threads > 1) {
 				left = append(left, pid)
 			}
 		}
@@ -385,10 +386,10 @@ func lastBorn() (string, error) {
 
 // process is what proc(5) has of one in its status; nothing where it is gone.
 type process struct {
-	state    string
-	parent   int
-	followed bool // by ptrace
-	threads  int
+	state   string
+	parent  int
+	tracer  int // the thread that follows it, 0 for none
+	threads int
 }
 
 func processOf(pid int) (p process) {
@@ -406,7 +407,7 @@ func processOf(pid int) (p process) {
 		case "PPid":
 			p.parent = n
 		case "TracerPid":
-			p.followed = n != 0
+			p.tracer = n
 		case "Threads":
 			p.threads = n
 		}

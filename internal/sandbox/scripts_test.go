@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -192,5 +193,27 @@ func TestMark(t *testing.T) {
 	early, late := Mark{offset: 5e9}, Mark{offset: 4e9}
 	if late.Since(early) == nil || early.Since(late) != nil {
 		t.Error("a clock that was set back goes unnoticed")
+	}
+}
+
+// TestScriptsHide: a script's process cannot pass for one that is followed by having another
+// follow it, be it the sandbox's first.
+func TestScriptsHide(t *testing.T) {
+	const write = `while (1) { select undef, undef, undef, 0.02; open F, ">>/mnt/again"; print F 1; close F }`
+	calls := map[string]string{"amd64": "101", "arm64": "117"}
+	number := calls[runtime.GOARCH]
+	for name, script := range map[string]string{
+		"each other": fmt.Sprintf(`$p = fork; $with = $p ? $p : getppid; syscall %s, 0x4206, $with, 0, 0; %s`, number, write), // PTRACE_SEIZE
+		"the first":  fmt.Sprintf(`exit if fork; select undef, undef, undef, 0.01 until getppid == 1; syscall %s, 0, 0, 0, 0; %s`, number, write),
+	} {
+		t.Run(name, func(t *testing.T) {
+			told, by := scripted(t, map[string]string{
+				"a.postinst": "perl -e '" + script + "' > /dev/null 2>&1 < /dev/null & sleep 0.3",
+				"b.postinst": `echo b > /mnt/b; sleep 0.3`,
+			}, `run a postinst configure; run b postinst configure`)
+			if len(told) != 2 || told[0].Ended == 0 || by["again"] != "a postinst configure" || by["b"] != "b postinst configure" {
+				t.Errorf("told %+v, %v", told, by)
+			}
+		})
 	}
 }

@@ -36,6 +36,7 @@ type walker struct {
 	*FS
 	byPlace map[int64]*inode
 	lists   ranges
+	paths   int // bytes of them all
 }
 
 func (w *walker) folder(path string, dir *inode, depth int) error {
@@ -81,6 +82,9 @@ func (w *walker) folder(path string, dir *inode, depth int) error {
 			full := entry
 			if path != "." {
 				full = path + "/" + entry
+			}
+			if w.paths += len(full); w.paths > maxMetadata {
+				return malformed("its paths have more than %d bytes", maxMetadata)
 			}
 			w.names = append(w.names, name{full, n})
 			if n.kind == typeDir {

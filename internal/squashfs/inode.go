@@ -146,6 +146,9 @@ func (f *FS) readInode(r *fields, at int64) (*inode, error) {
 		} else {
 			n.start, n.fragment, n.offset, n.size = int64(r.u32()), r.u32(), int64(r.u32()), int64(r.u32())
 		}
+		if f.content += n.size; n.size > maxContent || f.content > maxContent {
+			return nil, malformed("its files have more than %d bytes", int64(maxContent))
+		}
 		n.blocks = r.take(4 * n.blockCount(int64(f.super.BlockSize)))
 		if !r.bad {
 			if err := f.claimFile(n); err != nil {

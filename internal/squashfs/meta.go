@@ -46,6 +46,9 @@ func (f *FS) block(d *decompressor, at int64) ([]byte, int64, error) {
 			return nil, 0, err
 		}
 	}
+	if len(b) == 0 {
+		return nil, 0, malformed("a block of metadata holds nothing")
+	}
 	return b, n + 2, nil
 }
 

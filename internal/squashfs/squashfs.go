@@ -14,7 +14,8 @@ import (
 const (
 	maxNames    = 4_000_000
 	maxDepth    = 256
-	maxMetadata = 1 << 30 // bytes of a table, decompressed
+	maxMetadata = 1 << 30   // bytes of a table, decompressed, and of all paths
+	maxContent  = 256 << 30 // bytes of all files, decompressed
 )
 
 // FS is the metadata of an image, read and checked.
@@ -31,6 +32,7 @@ type FS struct {
 	inodeStarts *stream
 	names       []name
 	data        ranges // of files' blocks and of fragments, in the image
+	content     int64  // bytes of all files
 }
 
 // superblock stands at the beginning, little endian.

@@ -14,6 +14,7 @@ type xattrTable struct {
 	ids   []byte  // where each set begins, and how many attributes it has
 	sets  [][]roottree.Xattr
 	used  ranges // of pairs
+	taken int64  // bytes of pairs in all sets
 }
 
 // prefixes of names, by the number in their type.
@@ -109,7 +110,11 @@ func (t *xattrTable) of(set uint32) ([]roottree.Xattr, error) {
 		}
 		all = append(all, roottree.Xattr{Name: prefixes[kind&^elsewhere] + name, Value: value})
 	}
-	t.used.add(at, int64(len(t.pairs.bytes)-len(r.b))-at)
+	end := int64(len(t.pairs.bytes) - len(r.b))
+	if t.taken += end - at; t.taken > int64(len(t.pairs.bytes)) {
+		return nil, malformed("two sets of extended attributes lie in one place")
+	}
+	t.used.add(at, end-at)
 	var size int64
 	for _, x := range all {
 		size += int64(len(x.Name)+1) + int64(len(x.Value))
