@@ -340,9 +340,12 @@ func FindDeb(archive string, p lockfile.Package) (string, error) {
 			continue
 		}
 		file := filepath.Join(archive, filepath.FromSlash(name))
-		if st, err := os.Stat(file); err == nil && st.Mode().IsRegular() {
+		switch st, err := os.Stat(file); {
+		case err == nil && st.Mode().IsRegular():
 			return file, nil
-		} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		case err == nil:
+			return "", fmt.Errorf("%s: %w", name, regular.ErrNotRegular)
+		case !errors.Is(err, fs.ErrNotExist):
 			return "", err
 		}
 	}
