@@ -91,6 +91,9 @@ func (a *app) making(ctx context.Context, out, role, key string, fit func(*stage
 	if !filepath.IsAbs(out) {
 		out = filepath.Join(a.dir, out)
 	}
+	if err := s.CheckPlace(out); err != nil {
+		return err
+	}
 	if err := checkOutput(out); err != nil {
 		return err
 	}
