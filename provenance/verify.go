@@ -161,7 +161,7 @@ func (v *verification) known(rule string, content ...artifact.Digest) (name arti
 }
 
 // verifierVersion changes whenever a check that may be remembered changes.
-const verifierVersion = 5
+const verifierVersion = 6
 
 // hold remembers that a rule holds.
 func (v *verification) hold(name artifact.Digest, problems []Problem) {
