@@ -176,11 +176,22 @@ type Bundle struct {
 	seen       seen
 }
 
+// notBuilt is the error of what is no build's output folder.
+func notBuilt(dir string) error {
+	what := "has no folder " + EvidenceDir
+	if st, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		what = "there is no such folder"
+	} else if err == nil && !st.IsDir() {
+		what = "is not a folder"
+	}
+	return fault.New(fault.Usage, "name the folder that isotrace build wrote, such as out", "%s: %s", dir, what)
+}
+
 // OpenBundle finds the evidence and the image in a build's output folder.
 func OpenBundle(dir string) (*Bundle, error) {
 	b := &Bundle{out: dir, dir: filepath.Join(dir, EvidenceDir)}
 	if st, err := os.Stat(b.dir); err != nil || !st.IsDir() {
-		return nil, fault.New(fault.Usage, "name the folder that isotrace build wrote", "%s: has no folder %s", dir, EvidenceDir)
+		return nil, notBuilt(dir)
 	}
 	var err error
 	if b.configText, err = b.read(config.FileName, config.MaxSize); err != nil {

@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	"github.com/isotrace/isotrace/internal/artifact"
-	"github.com/isotrace/isotrace/internal/fault"
 	"github.com/isotrace/isotrace/internal/roottree"
 	"github.com/isotrace/isotrace/internal/secureboot"
 	"github.com/isotrace/isotrace/internal/trace"
@@ -39,7 +38,7 @@ func OpenTracing(dir string, key *PublicKey) (_ *Tracing, err error) {
 	evidence := filepath.Join(dir, EvidenceDir)
 	root, err := os.OpenRoot(evidence)
 	if err != nil {
-		return nil, fault.New(fault.Usage, "name the folder that isotrace build wrote", "%s: has no folder %s", dir, EvidenceDir)
+		return nil, notBuilt(dir)
 	}
 	defer func() {
 		if err != nil {

@@ -40,22 +40,24 @@ func (a *app) stagesCommand() *cobra.Command {
 func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			v := map[string]string{"version": "unknown"}
-			if info, ok := debug.ReadBuildInfo(); ok {
-				v["version"], v["go"] = info.Main.Version, info.GoVersion
-				for _, s := range info.Settings {
-					if s.Key == "vcs.revision" {
-						v["revision"] = s.Value
-					}
-				}
-			}
-			return a.result(v, func(w io.Writer) error {
-				_, err := fmt.Fprintf(w, "isotrace %s %s\n", v["version"], v["revision"])
-				return err
-			})
-		},
+		RunE: func(*cobra.Command, []string) error { return a.version() },
 	}
+}
+
+func (a *app) version() error {
+	v := map[string]string{"version": "unknown"}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		v["version"], v["go"] = info.Main.Version, info.GoVersion
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" {
+				v["revision"] = s.Value
+			}
+		}
+	}
+	return a.result(v, func(w io.Writer) error {
+		_, err := fmt.Fprintf(w, "isotrace %s %s\n", v["version"], v["revision"])
+		return err
+	})
 }
 
 // manDate stands in the manual pages: the day on which their text was last

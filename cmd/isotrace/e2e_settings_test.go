@@ -159,7 +159,7 @@ func refuseSettings(t *testing.T, p *project) {
 		t.Fatalf("lock: exit status %d\n%s", code, out)
 	}
 	wrong := map[string]string{ // a line of the config, and what is said of it
-		"timezone: Asia":                            "time zone Asia: is a folder of time zones",
+		"timezone: Asia":                            "time zone Asia: is a region, not a time zone",
 		"timezone: zone1970.tab":                    "timezone: \"zone1970.tab\" is no time zone",
 		"timezone: tzdata":                          "time zone tzdata: not in the tree",
 		"locale: da.UTF-8":                          "locale da.UTF-8: the tree has no such locale",

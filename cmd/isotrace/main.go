@@ -60,6 +60,7 @@ type app struct {
 }
 
 func (a *app) command() *cobra.Command {
+	var version bool
 	root := &cobra.Command{
 		Use:   "isotrace",
 		Short: "Reproducible, traceable live images of Debian and Ubuntu",
@@ -78,8 +79,15 @@ link, and every claim can be checked without isotrace.
 Exit codes: 0 done; 1 failed; 2 wrong use or config; 3 a verification did not hold.`,
 		SilenceErrors: true, SilenceUsage: true,
 		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+		RunE: func(c *cobra.Command, _ []string) error {
+			if version {
+				return a.version()
+			}
+			return c.Help()
+		},
 	}
+	root.Flags().BoolVar(&version, "version", false, "print the version")
+	root.SuggestionsMinimumDistance = 2
 	f := root.PersistentFlags()
 	f.StringVarP(&a.dir, "directory", "C", ".", "the project's `folder`")
 	f.BoolVar(&a.json, "json", false, "write results as JSON")
@@ -100,7 +108,7 @@ func wrapUsage(c *cobra.Command) {
 	if check := c.Args; check != nil {
 		c.Args = func(c *cobra.Command, args []string) error {
 			if err := check(c, args); err != nil {
-				return fault.New(fault.Usage, c.CommandPath()+" --help", "%w", err)
+				return wrongArguments(c, args)
 			}
 			return nil
 		}
@@ -108,6 +116,26 @@ func wrapUsage(c *cobra.Command) {
 	for _, sub := range c.Commands() {
 		wrapUsage(sub)
 	}
+}
+
+// wrongArguments says what a command takes, and what it was given.
+func wrongArguments(c *cobra.Command, args []string) error {
+	if c.HasAvailableSubCommands() && len(args) > 0 {
+		hint := c.CommandPath() + " --help lists the commands"
+		if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+			hint = "commands that are near: " + strings.Join(near, ", ") + "; " + hint
+		}
+		return fault.New(fault.Usage, hint, "unknown command %q for %q", args[0], c.CommandPath())
+	}
+	_, takes, ok := strings.Cut(c.Use, " ")
+	if !ok {
+		takes = "no arguments"
+	}
+	given := "and nothing was given"
+	if len(args) > 0 {
+		given = "not " + strings.Trim(fmt.Sprintf("%q", args), "[]")
+	}
+	return fault.New(fault.Usage, c.CommandPath()+" --help", "%s takes %s, %s", c.CommandPath(), takes, given)
 }
 
 // mirrorFlags are the flags of commands that fetch.

@@ -482,6 +482,10 @@ func (q *query) removed() error {
 		a.Files = append(a.Files, removedFile{"/" + r.Path, q.t.Packages[r.Package].ID(), by})
 	}
 	return q.result(a, func(w io.Writer) error {
+		if len(a.Packages)+len(a.Files) == 0 {
+			_, err := fmt.Fprintln(w, "none")
+			return err
+		}
 		for _, p := range a.Packages {
 			if _, err := fmt.Fprintf(w, "%-44s  package, removed: %s\n", line(p.Package), line(p.Why)); err != nil {
 				return err

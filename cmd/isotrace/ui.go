@@ -33,9 +33,6 @@ func (a *app) exit(err error) int {
 		return int(code) // the process inside has said it
 	}
 	class := fault.ClassOf(err)
-	if strings.HasPrefix(err.Error(), "unknown command") {
-		class, err = fault.Usage, fault.New(fault.Usage, "isotrace --help lists the commands", "%s", strings.Split(err.Error(), "\n")[0])
-	}
 	if fault.HintOf(err) == "" {
 		err = artifact.ExplainWrite(err)
 	}

@@ -63,10 +63,10 @@ func badHash(value string) string {
 	}
 	for _, w := range weak {
 		if w.form(hash) {
-			return "is a hash by " + w.name + ", or a password in the clear: both are found out"
+			return "is a hash by " + w.name + ", or a password in clear text: either is easily found out"
 		}
 	}
-	return "is no hash of crypt(5); a password in the clear would be in the image's evidence"
+	return "is no hash of crypt(5); a password in clear text would end up in the image's evidence"
 }
 
 func (h hashing) decodes(hash string) bool {

@@ -39,11 +39,16 @@ func (i *ISO) Account(h Hybrid) error {
 		return err
 	}
 	all := slices.Clone(i.claims)
+	claimed := map[Extent]bool{} // names of one file have one place
 	for _, n := range i.Files {
-		all.add(n.Offset, n.Size, "a file")
+		if !claimed[n] {
+			all.add(n.Offset, n.Size, "a file")
+		}
+		claimed[n] = true
 	}
 	all.add(esp.Offset, esp.Size, "the EFI system partition")
 	a := accountant{ISO: i, Hybrid: h, esp: esp, claims: &all}
+	a.countLinks()
 	for _, check := range []func() error{a.system, a.boot, a.descriptors, a.systemPartition} {
 		if err := check(); err != nil {
 			return err
@@ -83,6 +88,7 @@ type accountant struct {
 	Hybrid
 	esp    Extent
 	claims *claims
+	links  map[place]uint32
 }
 
 // same wants these bytes at a place in the image, and claims them.
@@ -269,11 +275,39 @@ func jolietPath(path string) string {
 	return strings.Join(names, "/")
 }
 
+// place is a file's first sector and its bytes.
+type place struct{ at, size int64 }
+
+// countLinks counts the names of each place. Files of the same content are one file in the
+// folder that xorriso is given, of which it writes the names' number down. Empty files lie
+// at one place whether they are one file or not: all of them have one name, or all names.
+func (a *accountant) countLinks() {
+	a.links = map[place]uint32{}
+	empty := map[place]bool{} // each of its files has one name
+	a.volume.walk(func(_ string, n *node) {
+		if n.folder {
+			return
+		}
+		at := place{n.at, n.size}
+		a.links[at]++
+		if single, seen := empty[at]; n.size == 0 {
+			empty[at] = (single || !seen) && n.attr.links == 1
+		}
+	})
+	for at, single := range empty {
+		if single {
+			a.links[at] = 1
+		}
+	}
+}
+
 // sameNode compares what a volume has at a path with what the first one has.
 func (a *accountant) sameNode(v *volume, path string, n, first *node) error {
 	want := readOnlyFile
 	if n.folder {
 		want = readOnlyFolder
+	} else if first != nil {
+		want.links = a.links[place{first.at, first.size}]
 	}
 	switch {
 	case first == nil || first.folder != n.folder:

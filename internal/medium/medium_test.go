@@ -30,9 +30,11 @@ func read(t testing.TB, name string) []byte {
 // hybridISO is an image that xorriso 1.5.6 of Debian made with the options of the stage iso.
 // BIOS image, boot code and the programs are patterns; mkfs.fat 4.2, mtools 4.0 and
 // mksquashfs 4.6.1 made the rest.
-func hybridISO(t testing.TB) []byte {
+func hybridISO(t testing.TB) []byte { return unpacked(t, "testdata/hybrid.iso.gz") }
+
+func unpacked(t testing.TB, name string) []byte {
 	t.Helper()
-	r, err := gzip.NewReader(bytes.NewReader(read(t, "testdata/hybrid.iso.gz")))
+	r, err := gzip.NewReader(bytes.NewReader(read(t, name)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,6 +133,37 @@ func TestISO(t *testing.T) {
 	}
 	if err := iso.Account(hybrid()); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestLinks reads an image of a folder in which names share a file, as those of one content
+// in a stage do: two of an empty file, three of another one. xorriso 1.5.4 made it.
+func TestLinks(t *testing.T) {
+	b := unpacked(t, "testdata/links.iso.gz")
+	if err := account(b); err != nil {
+		t.Fatal(err)
+	}
+	const before = 55 // of a Rock Ridge name lies the number of links, in both orders
+	for _, c := range []struct {
+		image []byte
+		name  string
+		links byte
+	}{
+		{b, "filesystem.manifest-remove", 1}, {b, "filesystem.manifest-remove", 3}, {b, "filesystem.manifest-desktop", 2},
+		{b, "md5sum.txt", 2}, {hybridISO(t), "base_installable", 2},
+	} {
+		changed, found := slices.Clone(c.image), 0
+		for at := range changed {
+			if bytes.HasPrefix(changed[at:], []byte(c.name)) && at > before && bytes.HasPrefix(changed[at-5:], []byte("NM")) {
+				changed[at-before], changed[at-before+7], found = c.links, c.links, found+1
+			}
+		}
+		if found != 2 {
+			t.Fatalf("%s: %d records, want one in each volume", c.name, found)
+		}
+		if err := account(changed); err == nil || !strings.Contains(err.Error(), "links, and belongs") {
+			t.Errorf("%s with %d links: %v", c.name, c.links, err)
+		}
 	}
 }
 

@@ -63,7 +63,7 @@ func findLocale(list []glibcLocale, name string) (glibcLocale, error) {
 		}
 	}
 	if len(near) > 0 {
-		hint = "such as " + strings.Join(near, ", ")
+		hint = "one of that language is " + strings.Join(near, ", ")
 	}
 	return glibcLocale{}, fault.New(fault.Usage, hint, "locale %s: the tree has no such locale", name)
 }
@@ -122,13 +122,13 @@ func (c *customisation) checkLocales(ctx context.Context, names []string) error 
 // zone is where the tree has a time zone, which must be one.
 func (c *customisation) zone(name string) (string, error) {
 	zone := "usr/share/zoneinfo/" + name
-	const hint = "check the name; tzdata has the time zones, and tzdata-legacy since Debian 13 their old names"
+	const hint = "a zone is named as in Europe/Paris; tzdata has the time zones, and tzdata-legacy, since Debian 13, their old names"
 	st, err := c.root.Stat(zone)
 	if err != nil {
 		return "", fault.New(fault.Usage, hint, "time zone %s: not in the tree: %w", name, err)
 	}
 	if st.IsDir() {
-		return "", fault.New(fault.Usage, hint, "time zone %s: is a folder of time zones", name)
+		return "", fault.New(fault.Usage, hint, "time zone %s: is a region, not a time zone", name)
 	}
 	b, err := regular.Read(c.root, zone, 1<<20)
 	if err != nil {

@@ -80,7 +80,7 @@ func TestFindLocale(t *testing.T) {
 			t.Errorf("%s: %v, want %v", name, have, want)
 		}
 	}
-	if _, err := findLocale(list, "da.UTF-8"); fault.HintOf(err) != "such as da_DK.UTF-8" {
+	if _, err := findLocale(list, "da.UTF-8"); fault.HintOf(err) != "one of that language is da_DK.UTF-8" {
 		t.Errorf("the hint is %q", fault.HintOf(err))
 	}
 }
@@ -94,7 +94,7 @@ func TestZone(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{
-		"Europe/Paris": "", "UTC": "", "Europe": "is a folder of time zones", "tzdata.zi": "is no time zone", "empty": "is no time zone",
+		"Europe/Paris": "", "UTC": "", "Europe": "is a region, not a time zone", "tzdata.zi": "is no time zone", "empty": "is no time zone",
 		"Mars": "not in the tree", "away": "not in the tree",
 	} {
 		_, err := c.zone(name)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/isotrace/isotrace/internal/fault"
 	"github.com/isotrace/isotrace/internal/regular"
+	"github.com/isotrace/isotrace/internal/sandbox"
 	"github.com/isotrace/isotrace/internal/sanitise"
 	"github.com/isotrace/isotrace/internal/stage"
 	"github.com/isotrace/isotrace/internal/tool"
@@ -177,6 +178,9 @@ func Commands(p Params) []tool.Command {
 }
 
 func explain(err error) error {
+	if errors.Is(err, sandbox.ErrLimit) {
+		return err // which says what to raise
+	}
 	return fault.WithHint(err, "the journal beside the image has apt's own words; if the packages conflict, change the list and run isotrace lock")
 }
 
