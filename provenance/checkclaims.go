@@ -48,9 +48,41 @@ func newClaims(head *trace.Head, tree *roottree.Manifest, diversions map[string]
 func (d *debContent) scriptsOf(c *deb.Control) {
 	for _, s := range c.Scripts() {
 		d.scripts = append(d.scripts, s.Name)
-		if text := string(s.Content); strings.Contains(text, "dpkg-divert") {
+		if text := withoutComments(string(s.Content)); strings.Contains(text, "dpkg-divert") {
 			d.divert += text
 		}
+	}
+}
+
+// withoutComments leaves out the lines of a script that are no more than comments, among
+// them the first, which names a shell.
+func withoutComments(script string) string {
+	var b strings.Builder
+	for line := range strings.Lines(script) {
+		if !strings.HasPrefix(strings.TrimSpace(line), "#") {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
+}
+
+// namesFile tells whether a text has the name of a file, and not just as a part of
+// another word: "su" is in "usual".
+func namesFile(text, name string) bool {
+	part := func(c byte) bool {
+		return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("._+-", c) >= 0
+	}
+	for from := 0; ; {
+		i := strings.Index(text[from:], name)
+		if i < 0 {
+			return false
+		}
+		at := from + i
+		end := at + len(name)
+		if (at == 0 || !part(text[at-1])) && (end == len(text) || !part(text[end])) {
+			return true
+		}
+		from = at + 1
 	}
 }
 
@@ -218,7 +250,7 @@ func (c *claims) diversion(from string, targets map[string]string, lines map[str
 	}
 	i := slices.IndexFunc(c.debs, func(k debContent) bool { return c.head.Packages[k.Package].Name == d.Package })
 	if d.Package != "" && i >= 0 {
-		if !strings.Contains(c.debs[i].divert, path.Base(from)) {
+		if !namesFile(c.debs[i].divert, path.Base(from)) {
 			return fmt.Sprintf("no script of %s does so", c.id(c.debs[i].Package))
 		}
 		return ""

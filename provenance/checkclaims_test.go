@@ -141,6 +141,14 @@ func TestClaims(t *testing.T) {
 			c.diversions[permit] = dpkgdb.Diversion{To: deny, Package: "dash"}
 			c.debs[1].divert += " pam_permit.so"
 		}, "is diverted to /" + deny + ": pam:amd64=1 has a file there"},
+		"diverted by a script with its name in another word": {func(c *claimed) {
+			c.diversions[permit] = dpkgdb.Diversion{To: "etc/made", Package: "dash"}
+			c.put("etc/made", "permit")
+			c.lines["etc/made"].Kind, c.lines["etc/made"].Package, c.lines["etc/made"].By = trace.Archive, number(0), nil
+			c.generated(permit)
+			c.put(permit, "evil")
+			c.debs[1].divert += " /lib/pam_permit.so.1 not-pam_permit.so"
+		}, "/" + permit + " is diverted to /etc/made: no script of dash:amd64=1 does so"},
 		"diverted in a chain": {func(c *claimed) {
 			c.put(deny, "permit")
 			c.diversions[permit], c.diversions[deny] = dpkgdb.Diversion{To: deny, Package: "dash"}, dpkgdb.Diversion{To: "etc/made", Package: "dash"}
@@ -167,5 +175,15 @@ func TestClaims(t *testing.T) {
 				t.Errorf("says %s, want %q", text, c.says)
 			}
 		})
+	}
+}
+
+func TestNamesFile(t *testing.T) {
+	const script = "#!/bin/sh\n# as su would\nset -e # usual\nfor t in awk 'mawk'; do\n\tdpkg-divert --rename --divert=/usr/bin/$t.x /usr/bin/$t \"/lib/${lib}/libz.so.1\"\ndone\n"
+	text := withoutComments(script)
+	for name, want := range map[string]bool{"awk": true, "mawk": true, "libz.so.1": true, "done": true, "su": false, "sh": false, "libz.so": false, "wk": false, "e": false} {
+		if have := namesFile(text, name); have != want {
+			t.Errorf("%s: %v, want %v", name, have, want)
+		}
 	}
 }

@@ -48,7 +48,7 @@ func (v *verification) checkDebs(ctx context.Context) (_ string, _ []Problem, er
 	if problems, err := v.lockedDebs(ctx, packages); err != nil || len(problems) > 0 {
 		return "", bounded(problems), err
 	}
-	t, err := OpenTracing(v.out, v.key)
+	t, err := openTracing(v.Bundle, v.key)
 	if err != nil {
 		return "", []Problem{problemOf(TraceDir, err)}, nil
 	}

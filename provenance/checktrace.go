@@ -34,7 +34,7 @@ func (v *verification) checkTrace(ctx context.Context) (_ string, problems []Pro
 	if len(problems) > 0 {
 		return "", bounded(problems), nil
 	}
-	t, err := OpenTracing(path.Dir(v.dir), v.key)
+	t, err := openTracing(v.Bundle, v.key)
 	if err != nil {
 		return "", []Problem{problemOf(TraceDir, err)}, nil
 	}

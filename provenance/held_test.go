@@ -92,6 +92,26 @@ func TestGiantEvidence(t *testing.T) {
 	}
 }
 
+// TestOtherSums: the trace is checked by the sums that the evidence was, and not by others
+// that the builder signed, too, and that came in their place.
+func TestOtherSums(t *testing.T) {
+	out := t.TempDir()
+	b := &Bundle{out: out, dir: filepath.Join(out, EvidenceDir)}
+	sums := filepath.Join(b.dir, Sums)
+	if err := errors.Join(os.Mkdir(b.dir, 0o755), os.WriteFile(sums, []byte("one"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.read(Sums, maxSums); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(sums, []byte("two"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := openTracing(b, nil); err == nil || !strings.Contains(err.Error(), Sums+": has changed while it was checked") {
+		t.Errorf("%v", err)
+	}
+}
+
 // TestOddImage: nothing but a file of a size that an image can have is read as one.
 func TestOddImage(t *testing.T) {
 	for what, put := range odd {

@@ -273,7 +273,7 @@ func (v *verification) policyTree(ctx context.Context, iso *medium.ISO) (tree po
 	if len(problems) > 0 {
 		return tree, refused(errors.New(problems[0].String()))
 	}
-	t, err := OpenTracing(v.out, v.key)
+	t, err := openTracing(v.Bundle, v.key)
 	if err != nil {
 		return tree, err
 	}

@@ -34,18 +34,22 @@ type Tracing struct {
 
 // OpenTracing opens the trace of the output folder dir. The key that came with
 // the evidence is taken where key is nil.
-func OpenTracing(dir string, key *PublicKey) (_ *Tracing, err error) {
-	evidence := filepath.Join(dir, EvidenceDir)
-	root, err := os.OpenRoot(evidence)
+func OpenTracing(dir string, key *PublicKey) (*Tracing, error) {
+	return openTracing(&Bundle{out: dir, dir: filepath.Join(dir, EvidenceDir)}, key)
+}
+
+// openTracing opens the trace of a bundle, whose sums have to be those that were read of
+// it before, where they were.
+func openTracing(b *Bundle, key *PublicKey) (_ *Tracing, err error) {
+	root, err := os.OpenRoot(b.dir)
 	if err != nil {
-		return nil, notBuilt(dir)
+		return nil, notBuilt(b.out)
 	}
 	defer func() {
 		if err != nil {
 			_ = root.Close() // the error is about something else
 		}
 	}()
-	b := &Bundle{dir: evidence}
 	text, err := b.read(Sums, 64<<20)
 	if err != nil {
 		return nil, refused(err)

@@ -117,7 +117,7 @@ func (f *Verified) sums(read func() ([]byte, error)) (artifact.Digest, error) {
 }
 
 // OpenTrace opens the trace.
-func (f *Verified) OpenTrace() (*Tracing, error) { return OpenTracing(f.out, f.v.key) }
+func (f *Verified) OpenTrace() (*Tracing, error) { return openTracing(f.v.Bundle, f.v.key) }
 
 // Trees are the manifests of the root tree, by the stage that gave it, each as the
 // stage's link has it; Root is the stage whose tree the image has.

@@ -88,6 +88,13 @@ func (k *locking) checkKept(chosen []*archive.Package) error {
 	if err := install.Contradiction(all, c.Remove, asked); err != nil {
 		return k.atRemoval(err)
 	}
+	for i, name := range c.Remove {
+		named := func(p removal.Package) bool { return p.Name == name }
+		// A base image's dpkg may know packages that are not installed any more.
+		if k.base == nil && !slices.ContainsFunc(all, named) {
+			return k.atRemoval(fault.New(fault.Usage, "take it out of isotrace.yaml", "remove[%d] (%s) is no package of the image: apt would not find it", i, name))
+		}
+	}
 	lost := removal.Losses(all, c.Remove)
 	for _, r := range reliances(c) {
 		if err := k.checkReliance(all, lost, r); err != nil {

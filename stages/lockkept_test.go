@@ -29,6 +29,8 @@ func TestKept(t *testing.T) {
 		{name: "all there", config: "packages: [wget]"},
 		{name: "through a dependency", config: "packages: [kmod, wget]\nremove: [libpsl5t64]", want: "remove[0] (libpsl5t64) takes wget, which packages[1] asks for: it needs libpsl5t64"},
 		{name: "itself", config: "packages: [wget]\nremove: [x, wget]", want: "remove[1] takes wget, which packages[0] asks for"},
+		{name: "nothing", config: "remove: [nano]", want: "remove[0] (nano) is no package of the image: apt would not find it"},
+		{name: "nothing any more", config: "remove: [casper]", status: base},
 		{name: "pinned", config: "packages: [wget=1]\nremove: [wget]", want: "remove[0] takes wget, which packages[0] asks for"},
 		{name: "of the base image", config: "packages: [base-app]\nremove: [libpsl5t64]", status: base, want: "remove[0] (libpsl5t64) takes base-app, which packages[0] asks for: it needs libpsl5t64"},
 		{name: "what nobody asked for", config: "remove: [libpsl5t64]"},

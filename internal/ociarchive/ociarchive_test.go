@@ -173,6 +173,21 @@ func TestWhatIsHit(t *testing.T) {
 	}
 }
 
+// TestBackslash: units of systemd have names such as dev-my\x2ddisk.mount.
+func TestBackslash(t *testing.T) {
+	c := contents()
+	c.Files[0] = File{Title: `project/my\x2ddisk.mount`, Digest: artifact.HashBytes([]byte("hello")), Size: 5}
+	b := made(t, c)
+	if all := damage(t, b); len(all) > 0 {
+		t.Errorf("%+v", all)
+	}
+	// As sha256sum of coreutils 9.7 writes it.
+	line := `\` + string(artifact.HashBytes([]byte("hello"))) + `  project/my\\x2ddisk.mount` + "\n"
+	if !bytes.Contains(b, []byte(line)) {
+		t.Errorf("the sums lack %q", line)
+	}
+}
+
 func TestRefused(t *testing.T) {
 	for name, change := range map[string]func(*Contents){
 		"a path that leads out": func(c *Contents) { c.Files[0].Title = "../x" },

@@ -198,7 +198,7 @@ func check(files []File) error {
 	var total int64
 	for i, f := range files {
 		switch {
-		case !fs.ValidPath(f.Title) || f.Title == "." || len(f.Title) > maxTitle || strings.ContainsAny(f.Title, "\n\r\\\x00"):
+		case !fs.ValidPath(f.Title) || f.Title == "." || len(f.Title) > maxTitle || strings.ContainsAny(f.Title, "\n\r\x00"):
 			return fmt.Errorf("%q: is no path of a file", f.Title)
 		case i > 0 && files[i-1].Title >= f.Title:
 			return fmt.Errorf("%q and %q: are not in order", files[i-1].Title, f.Title)

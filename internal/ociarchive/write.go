@@ -55,9 +55,14 @@ func byTitle(a, b File) int { return strings.Compare(a.Title, b.Title) }
 func sumsOf(files []File) []byte {
 	var b bytes.Buffer
 	for _, f := range files {
-		if f.Link == "" {
-			fmt.Fprintf(&b, "%s  %s\n", f.Digest, f.Title)
+		if f.Link != "" {
+			continue
 		}
+		line := string(f.Digest) + "  " + f.Title
+		if strings.Contains(f.Title, `\`) { // sha256sum's way
+			line = `\` + strings.ReplaceAll(line, `\`, `\\`)
+		}
+		b.WriteString(line + "\n")
 	}
 	return b.Bytes()
 }

@@ -335,3 +335,26 @@ func TestLinksToTheHost(t *testing.T) {
 		}
 	}
 }
+
+// TestInheritedFiles: what whoever started isotrace left open is not the program's: the
+// host's root would lie behind a folder.
+func TestInheritedFiles(t *testing.T) {
+	fd, err := unix.Open("/", unix.O_RDONLY|unix.O_DIRECTORY, 0) // without O_CLOEXEC
+	if err != nil {
+		t.Fatal(err)
+	}
+	const high = 200
+	err = errors.Join(unix.Dup3(fd, high, 0), unix.Close(fd))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, follow := range map[string]func(*Spec){"": func(*Spec) {}, "followed": func(s *Spec) { s.Scripts = func(Script) {} }} {
+		out, err := sh(t, "cd /proc/self/fd; for f in *; do echo $f; done; ls 200/ 2>&1 || true", follow)
+		if err != nil || strings.Contains(out, "etc") || strings.Contains(out, "200\n") {
+			t.Errorf("%s: %v: %q", name, err, out)
+		}
+	}
+	if err := unix.Close(high); err != nil {
+		t.Error(err)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -32,10 +33,16 @@ var hostDevices = []struct {
 // and says on descriptor 4 why it could not, or why it has ended the rest.
 func initMain() int {
 	fail := os.NewFile(4, "failure")
-	unix.CloseOnExec(3)
-	unix.CloseOnExec(4)
-	unix.CloseOnExec(5)
-	o, err := readOrder()
+	// Those that are this process's own, and all that whoever started isotrace left open: a
+	// folder of the host would lead out of the sandbox.
+	err := unix.CloseRange(3, math.MaxUint32, unix.CLOSE_RANGE_CLOEXEC)
+	if err != nil {
+		err = fmt.Errorf("keep open files from the program: %w", err)
+	}
+	var o order
+	if err == nil {
+		o, err = readOrder()
+	}
 	if err == nil {
 		err = setUp(o)
 	}
