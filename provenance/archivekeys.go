@@ -176,7 +176,7 @@ func (v *verification) archiveSigners() (all []SuiteSigners, problems []Problem)
 			continue
 		}
 		if v.opts.ArchiveKeys.Named() && len(s.believed) == 0 {
-			problems = append(problems, Problem{a.ID, fmt.Sprintf("is signed by %s, which are none of the archives' keys that you named", signersText(lockedSigners(s.signers)))})
+			problems = append(problems, Problem{a.ID, fmt.Sprintf("is signed by %s, none of which is among the archives' keys that you named", signersText(lockedSigners(s.signers)))})
 		}
 		all = append(all, SuiteSigners{a.ID, lockedSigners(s.signers)})
 	}
@@ -326,7 +326,7 @@ func (t *Tracing) checkSigners(a trace.Suite, rings []*archive.Keyring, k Archiv
 			continue
 		}
 		if k.Named() && len(k.believed(signed, signers, release, check)) == 0 {
-			return fmt.Errorf("is signed by %s, which are none of the archives' keys that you named", signersText(lockedSigners(signers)))
+			return fmt.Errorf("is signed by %s, none of which is among the archives' keys that you named", signersText(lockedSigners(signers)))
 		}
 		return nil
 	}

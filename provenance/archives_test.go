@@ -233,14 +233,14 @@ func TestWhoSigned(t *testing.T) {
 		}, "signed by ", Valid},
 		"by another's fingerprint": {func(v *verification) {
 			v.opts.ArchiveKeys = ArchiveKeys{Fingerprints: []string{fmt.Sprintf("%X", stranger.Fingerprint())}}
-		}, "none of the archives' keys that you named", Invalid},
+		}, "among the archives' keys that you named", Invalid},
 		"by another's key": {func(v *verification) {
 			v.opts.ArchiveKeys = ArchiveKeys{Rings: []*archive.Keyring{ring(stranger.Public())}}
-		}, "none of the archives' keys that you named", Invalid},
+		}, "among the archives' keys that you named", Invalid},
 		"a stranger, and the lock is not": {takeOver(false, false), "the lock says that it is signed by", Invalid},
 		"a stranger beside, unlocked":     {takeOver(true, false), "the lock says that it is signed by", Invalid},
-		"a stranger, as the lock says":    {takeOver(false, true), "none of the archives' keys that you named", Invalid},
-		"a stranger beside, locked":       {takeOver(true, true), "none of the archives' keys that you named", Invalid},
+		"a stranger, as the lock says":    {takeOver(false, true), "among the archives' keys that you named", Invalid},
+		"a stranger beside, locked":       {takeOver(true, true), "among the archives' keys that you named", Invalid},
 		"a stranger whom nobody judges":   {both(takeOver(true, true), nobody), fmt.Sprintf("signed by %X", stranger.Fingerprint()), CannotTell},
 		"signers that did not sign": {func(v *verification) {
 			v.Lock.Archives[0].Signers = append(v.Lock.Archives[0].Signers, lockfile.Signer{Primary: "AA", Key: "AA"})

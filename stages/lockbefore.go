@@ -94,7 +94,7 @@ func (k *locking) checkBefore() error {
 		}
 		if !slices.Contains(k.AllowChanged, a.ID) {
 			return fault.New(fault.Refused, "where the archive has made a new release of that name, accept it with --allow-changed "+a.ID+" (it is recorded)",
-				"%s: is of codename %s, origin %s; the lock that is there has it as %s", a.ID, a.Codename, a.Origin, changed)
+				"%s: is of codename %s, origin %s; isotrace.lock has it as %s", a.ID, a.Codename, a.Origin, changed)
 		}
 		a.ChangedAccepted = changed
 	}
@@ -115,7 +115,7 @@ func (k *locking) notOlder(a *lockfile.Archive, old lockfile.Archive) error {
 	}
 	if !slices.Contains(k.AllowOlder, a.ID) {
 		return fault.New(fault.Refused, "use a mirror that is up to date; for a state of the past, name the suite with --allow-older "+a.ID+" (it is recorded)",
-			"%s: the mirror's Release file is of %s, that of the lock that is there, or of one before it, of %s: an older state of the archive", a.ID, a.Date, old.Date)
+			"%s: the mirror's Release file is of %s, but isotrace.lock, or a lock before it, has one of %s: the mirror shows an older state of the archive", a.ID, a.Date, old.Date)
 	}
 	a.OlderAccepted = old.Date
 	return nil

@@ -142,7 +142,7 @@ func (k *locking) checkReliance(all []removal.Package, lost map[int]removal.Loss
 	if own || err != nil {
 		return err
 	}
-	return fault.New(fault.Usage, "add "+r.names[0]+" to packages", "%s: %s needs the package %s, which nothing brings", config.FileName, r.key, r.names[0])
+	return fault.New(fault.Usage, "add "+r.names[0]+" to packages", "%s: %s needs the package %s, which is neither asked for nor a dependency", config.FileName, r.key, r.names[0])
 }
 
 // atRemoval names the file of an error about its removals.

@@ -71,7 +71,7 @@ func bytesOf(size string) (int64, error) {
 	}
 	n, err := strconv.ParseInt(number, 10, 64)
 	if err != nil || n < 1 || n > 1<<50/unit || n*unit < 1<<16 {
-		return 0, fault.New(fault.Usage, "such as 4GiB or 700MiB, at least 64KiB", "--volume-size %s: is no size of a volume", size)
+		return 0, fault.New(fault.Usage, "such as 4GiB or 700MiB, at least 64KiB", "--volume-size %s: is not a size of a volume", size)
 	}
 	return n * unit, nil
 }

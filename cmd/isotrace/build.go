@@ -25,8 +25,9 @@ func (a *app) buildCommand() *cobra.Command {
 		Long: `Makes the image that isotrace.lock describes; makes the lock first where there
 is none. Each stage leaves a signed in-toto link; a stage whose inputs have not
 changed comes from the store. What was written is verified before it takes the
-place of what was there, which is there until then. A folder that holds anything else is
-refused, and so is one with a release, unless the build gives the very same evidence.`,
+place of the last build, which stays until then. An output folder that holds anything but
+a build is refused. So is one with a release, unless the build gives the very same
+evidence, or --replace-release is given.`,
 		Example: `  isotrace build
   isotrace -C examples/rescue build -o out --key builder.key`,
 		Args: cobra.NoArgs,

@@ -160,14 +160,14 @@ func refuseSettings(t *testing.T, p *project) {
 	}
 	wrong := map[string]string{ // a line of the config, and what is said of it
 		"timezone: Asia":                            "time zone Asia: is a region, not a time zone",
-		"timezone: zone1970.tab":                    "timezone: \"zone1970.tab\" is no time zone",
+		"timezone: zone1970.tab":                    "timezone: \"zone1970.tab\" is not a time zone",
 		"timezone: tzdata":                          "time zone tzdata: not in the tree",
 		"locale: da.UTF-8":                          "locale da.UTF-8: the tree has no such locale",
 		"keyboard: uk":                              "keyboard uk: the tree has no such layout",
 		"users: [{name: a, groups: [no]}]":          "user a: the tree has no group no",
 		"users: [{name: sshd}]":                     "user sshd: the tree has that account already",
 		"users: [{name: a, shell: /bin/zsh}]":       "user a: the tree has no program /bin/zsh",
-		"users: [{name: a, password-hash: secret}]": "users[0].password-hash: is no hash of crypt(5)",
+		"users: [{name: a, password-hash: secret}]": "users[0].password-hash: is not a hash of crypt(5)",
 	}
 	for _, line := range slices.Sorted(maps.Keys(wrong)) {
 		key, _, _ := strings.Cut(line, ":")

@@ -42,7 +42,7 @@ var suiteForm = regexp.MustCompile(`^[a-z][a-z0-9.-]*$`)
 
 func (a *app) init(name, suite string) error {
 	if !suiteForm.MatchString(suite) {
-		return fault.New(fault.Usage, "such as trixie", "--suite %s: is no suite", suite)
+		return fault.New(fault.Usage, "such as trixie", "--suite %s: is not a suite", suite)
 	}
 	text := config.Starter(name, suite)
 	if _, err := config.Parse(config.FileName, []byte(text)); err != nil {
@@ -60,36 +60,42 @@ func (a *app) init(name, suite string) error {
 	if err := artifact.WriteBytes(at, 0o644, []byte(text)); err != nil {
 		return err
 	}
-	keys, err := exportArchiveKeys(filepath.Join(a.dir, "keys", "debian-archive.asc"))
+	keysFile := filepath.Join(a.dir, "keys", "debian-archive.asc")
+	keys, copied, err := exportArchiveKeys(keysFile)
 	if err != nil {
 		return err
+	}
+	wrote := "wrote " + at + "\n"
+	if copied {
+		wrote += "wrote " + keysFile + ": the keys that the project trusts, copied from this host's apt\n"
 	}
 	next := "put the archive's OpenPGP keys into keys/debian-archive.asc (from the package debian-archive-keyring)"
 	if keys {
 		next = "isotrace keys new, then isotrace build"
 	}
 	return a.result(map[string]any{"config": at, "archive-keys": keys}, func(w io.Writer) error {
-		_, err := fmt.Fprintf(w, "wrote %s\nnext: %s\n", at, next)
+		_, err := fmt.Fprintf(w, "%snext: %s\n", wrote, next)
 		return err
 	})
 }
 
 // exportArchiveKeys copies the host's own Debian archive keys, where it has
-// them: the project names whom it trusts by a file of its own.
-func exportArchiveKeys(to string) (bool, error) {
+// them: the project names whom it trusts by a file of its own. It tells whether the file
+// is there, and whether it was copied.
+func exportArchiveKeys(to string) (there, copied bool, err error) {
 	if _, err := os.Lstat(to); err == nil {
-		return true, nil
+		return true, false, nil
 	}
 	for _, pattern := range []string{"/etc/apt/trusted.gpg.d/debian-archive-*.asc", "/usr/share/keyrings/debian-archive-keyring.gpg", "/usr/share/keyrings/debian-archive-keyring.pgp"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil {
-			return false, err
+			return false, false, err
 		}
 		var all strings.Builder
 		for _, f := range files {
 			b, err := regular.ReadFile(f, 16<<20)
 			if err != nil {
-				return false, err
+				return false, false, err
 			}
 			all.Write(b)
 		}
@@ -97,9 +103,9 @@ func exportArchiveKeys(to string) (bool, error) {
 			continue
 		}
 		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
-			return false, err
+			return false, false, err
 		}
-		return true, artifact.WriteBytes(to, 0o644, []byte(all.String()))
+		return true, true, artifact.WriteBytes(to, 0o644, []byte(all.String()))
 	}
-	return false, nil
+	return false, false, nil
 }

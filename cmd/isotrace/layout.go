@@ -50,6 +50,9 @@ for the very same bits.`,
 }
 
 func (a *app) layout(ctx context.Context, f layoutFlags) error {
+	if f.expires == "" {
+		return fault.New(fault.Usage, "for example --expires 2027-12-31", "--expires is missing: the last day on which the layout holds")
+	}
 	day, err := time.Parse(time.DateOnly, f.expires)
 	if err != nil {
 		return fault.New(fault.Usage, "for example --expires 2027-12-31", "--expires %q: is not a day as YYYY-MM-DD", f.expires)

@@ -99,7 +99,7 @@ func (a *app) verifyCommand() *cobra.Command {
 }
 
 func verifyHelp() string {
-	text := "Checks what isotrace build wrote into DIR. It needs no network, no root and no\nother tool. Without --key or --owner-key the key in the evidence is taken: that proves\nthat image and evidence belong together, not who made them. In the same way --archive-key\nsays whose signatures below the archives' Release files count; without it they are told,\nto be compared. How a check came out:\n\n  ok    it holds\n  FAIL  it does not, and the line says where\n  past  it held when the image was signed, as a timestamp shows, and has expired since\n  ?     nothing speaks against it, but nothing proves it either\n\nThe checks:\n"
+	text := "Checks what isotrace build wrote into DIR. It needs no network, no root and no\nother tool. Without --key or --owner-key the key in the evidence is taken: that proves\nthat image and evidence belong together, not who made them. In the same way --archive-key\nsays whose signatures of the archives' Release files count; without it the keys are\nprinted, for you to compare. How a check came out:\n\n  ok    it holds\n  FAIL  it does not, and the line says where\n  past  it held when the image was signed, as a timestamp shows, and has expired since\n  ?     nothing speaks against it, but nothing proves it either\n\nThe checks:\n"
 	names, about := provenance.Rules()
 	for i := range names {
 		text += fmt.Sprintf("  %-10s %s\n", names[i], about[i])

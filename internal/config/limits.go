@@ -60,10 +60,10 @@ func bytesOf(size string) int64 {
 func (f *file) limits(c *Config) error {
 	l := c.Limits
 	for _, r := range []rule{
-		{"limits.processes", l.Processes >= 0, "such as 8192", fmt.Sprintf("%d is no number of processes", l.Processes)},
-		{"limits.memory", l.MemoryBytes() >= 0, "such as 16GiB or 512MiB", fmt.Sprintf("%q is no size", l.Memory)},
-		{"limits.time", l.Duration() >= 0, "such as 90m or 12h, at least 1s", fmt.Sprintf("%q is no length of time", l.Time)},
-		{"limits.output", l.OutputBytes() >= 0, "such as 1GiB or 64MiB", fmt.Sprintf("%q is no size", l.Output)},
+		{"limits.processes", l.Processes >= 0, "such as 8192", fmt.Sprintf("%d is not a number of processes", l.Processes)},
+		{"limits.memory", l.MemoryBytes() >= 0, "such as 16GiB or 512MiB", fmt.Sprintf("%q is not a size", l.Memory)},
+		{"limits.time", l.Duration() >= 0, "such as 90m or 12h, at least 1s", fmt.Sprintf("%q is not a length of time", l.Time)},
+		{"limits.output", l.OutputBytes() >= 0, "such as 1GiB or 64MiB", fmt.Sprintf("%q is not a size", l.Output)},
 	} {
 		if !r.ok {
 			return f.errorAt(r.path, r.hint, "%s", r.want)

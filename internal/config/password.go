@@ -57,7 +57,7 @@ func badHash(value string) string {
 			continue
 		}
 		if !h.form(hash) || !h.decodes(hash) {
-			return "is no whole hash of the kind " + h.prefix + " (see crypt(5))"
+			return "is not a whole hash of the kind " + h.prefix + " (see crypt(5))"
 		}
 		return ""
 	}
@@ -66,7 +66,7 @@ func badHash(value string) string {
 			return "is a hash by " + w.name + ", or a password in clear text: either is easily found out"
 		}
 	}
-	return "is no hash of crypt(5); a password in clear text would end up in the image's evidence"
+	return "is not a hash of crypt(5); a password in clear text would end up in the image's evidence"
 }
 
 func (h hashing) decodes(hash string) bool {

@@ -10,9 +10,9 @@ import (
 // TestPasswords: the hashes are libcrypt's, of the password live.
 func TestPasswords(t *testing.T) {
 	const (
-		none = "is no hash of crypt(5)"
+		none = "is not a hash of crypt(5)"
 		weak = "is a hash by "
-		part = "is no whole hash of the kind "
+		part = "is not a whole hash of the kind "
 	)
 	sha512 := "$6$qqb.MAMKs.8DKKq4$yAoPAPEZs9NFzvSwtCFeiSWdl9L6jA1lSRPrM5TDcDmxEcqxwtmWXOBloHh11102cPdmeTF8jfL/OSGaq/KU7."
 	for _, c := range []struct{ value, want string }{

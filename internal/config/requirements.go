@@ -56,7 +56,7 @@ func (f *file) requirements(c *Config) error {
 	for _, e := range c.Entries() {
 		for i, id := range e.Requirements {
 			if !idForm(id) {
-				return f.errorAt(at(e.Path+".requirements", i), "such as HLR-12", "%q is no identifier", id)
+				return f.errorAt(at(e.Path+".requirements", i), "such as HLR-12", "%q is not an identifier", id)
 			}
 		}
 	}

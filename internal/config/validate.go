@@ -62,17 +62,17 @@ func (f *file) validate(c *Config) error {
 		{"architecture", c.Architecture == "amd64", "amd64 is the only architecture so far", fmt.Sprintf("%q is not supported", c.Architecture)},
 		{"live", c.Live == "live-boot" || c.Live == "casper", "live-boot is Debian's, casper is Ubuntu's", fmt.Sprintf("%q is neither live-boot nor casper", c.Live)},
 		{"hostname", c.Hostname == "" || hostForm(c.Hostname), "", "want a host name: lower-case letters, digits and -"},
-		{"locale", c.Locale == "" || localeForm(c.Locale), "such as en_GB.UTF-8", fmt.Sprintf("%q is no locale", c.Locale)},
-		{"timezone", c.Timezone == "" || zoneForm(c.Timezone), "such as Europe/Paris", fmt.Sprintf("%q is no time zone", c.Timezone)},
-		{"keyboard", c.Keyboard == "" || keyboardForm(c.Keyboard), "such as gb", fmt.Sprintf("%q is no XKB layout", c.Keyboard)},
+		{"locale", c.Locale == "" || localeForm(c.Locale), "such as en_GB.UTF-8", fmt.Sprintf("%q is not a locale", c.Locale)},
+		{"timezone", c.Timezone == "" || zoneForm(c.Timezone), "such as Europe/Paris", fmt.Sprintf("%q is not a time zone", c.Timezone)},
+		{"keyboard", c.Keyboard == "" || keyboardForm(c.Keyboard), "such as gb", fmt.Sprintf("%q is not an XKB layout", c.Keyboard)},
 		{"root-password-hash", c.RootPasswordHash == "" || hashForm(c.RootPasswordHash), "openssl passwd -6 makes one", "want a crypt(5) hash"},
 		{"boot.timeout", *c.Boot.Timeout >= 0 && *c.Boot.Timeout <= 3600, "", "want 0 to 3600 seconds"},
 	}
 	for i, l := range c.Locales {
-		rules = append(rules, rule{at("locales", i), localeForm(l), "such as en_GB.UTF-8", fmt.Sprintf("%q is no locale", l)})
+		rules = append(rules, rule{at("locales", i), localeForm(l), "such as en_GB.UTF-8", fmt.Sprintf("%q is not a locale", l)})
 	}
 	for i, p := range c.Boot.Parameters {
-		rules = append(rules, rule{at("boot.parameters", i), kernelForm(p), "one parameter an entry", fmt.Sprintf("%q is no kernel parameter", p)})
+		rules = append(rules, rule{at("boot.parameters", i), kernelForm(p), "one parameter an entry", fmt.Sprintf("%q is not a kernel parameter", p)})
 	}
 	for i, o := range c.Outputs {
 		rules = append(rules, rule{at("outputs", i), slices.Contains([]string{ISO, "vhd", "raw", "qcow2"}, o), "iso, vhd, raw or qcow2", fmt.Sprintf("%q is not known", o)},
@@ -80,19 +80,19 @@ func (f *file) validate(c *Config) error {
 	}
 	rules = append(rules,
 		rule{"outputs", slices.Contains(c.Outputs, ISO), "add iso: a disk is made beside it", "want iso among them"},
-		rule{"disk.size", c.Disk.Bytes() >= 0, "such as 4GiB or 512MiB; at most 2040GiB", fmt.Sprintf("%q is no size of a disk", c.Disk.Size)})
+		rule{"disk.size", c.Disk.Bytes() >= 0, "such as 4GiB or 512MiB; at most 2040GiB", fmt.Sprintf("%q is not a size of a disk", c.Disk.Size)})
 	for i, p := range c.Disk.Parameters {
-		rules = append(rules, rule{at("disk.parameters", i), kernelForm(p), "one parameter an entry", fmt.Sprintf("%q is no kernel parameter", p)})
+		rules = append(rules, rule{at("disk.parameters", i), kernelForm(p), "one parameter an entry", fmt.Sprintf("%q is not a kernel parameter", p)})
 	}
 	for i, u := range c.Unexplained {
 		_, err := path.Match(u.Path, "/")
 		rules = append(rules,
-			rule{at("unexplained", i) + ".path", err == nil && path.IsAbs(u.Path), "such as /var/lib/x/*", fmt.Sprintf("%q is no pattern of an absolute path", u.Path)},
+			rule{at("unexplained", i) + ".path", err == nil && path.IsAbs(u.Path), "such as /var/lib/x/*", fmt.Sprintf("%q is not a pattern of an absolute path", u.Path)},
 			rule{at("unexplained", i) + ".reason", strings.TrimSpace(u.Reason) != "", "say why the file may be there though nobody is known to have made it", "is missing"})
 	}
 	for i, r := range c.Problems {
 		rules = append(rules,
-			rule{at("problems", i) + ".id", idForm(r.ID), "such as PR-12", fmt.Sprintf("%q is no identifier", r.ID)},
+			rule{at("problems", i) + ".id", idForm(r.ID), "such as PR-12", fmt.Sprintf("%q is not an identifier", r.ID)},
 			rule{at("problems", i) + ".id", !slices.ContainsFunc(c.Problems[:i], func(o Problem) bool { return o.ID == r.ID }), "name each once", fmt.Sprintf("%s stands there twice", r.ID)},
 			rule{at("problems", i) + ".text", len(r.Text) <= 500 && !strings.ContainsAny(r.Text, "\n\r\t\x00"), "say it in a line", "want one line of at most 500 bytes"})
 	}
@@ -146,7 +146,7 @@ func (f *file) base(c *Config) error {
 		return f.errorAt("base.signed-by", "take the image from a registry or an OCI layout", "what docker save writes holds no signature, and neither does a disk")
 	}
 	if c.Base.Bootstrap != "" && !slices.ContainsFunc(c.Archives, func(a Archive) bool { return a.Suite == c.Base.Bootstrap }) {
-		return f.errorAt("base.bootstrap", "list the suite under archives", "%q is no suite of the archives", c.Base.Bootstrap)
+		return f.errorAt("base.bootstrap", "list the suite under archives", "%q is not a suite of the archives", c.Base.Bootstrap)
 	}
 	return nil
 }
@@ -157,10 +157,10 @@ func (f *file) archives(c *Config) error {
 		for i, a := range k.list {
 			here := at(k.key, i)
 			if err := archive.ValidatePath(a.Suite); err != nil || strings.HasSuffix(a.Suite, "/") {
-				return f.errorAt(here+".suite", "a suite or codename, such as trixie", "%q is no suite", a.Suite)
+				return f.errorAt(here+".suite", "a suite or codename, such as trixie", "%q is not a suite", a.Suite)
 			}
 			if a.Repository != "" && !repoForm(a.Repository) {
-				return f.errorAt(here+".repository", "the last element of the mirror's address, such as debian", "%q is no name", a.Repository)
+				return f.errorAt(here+".repository", "the last element of the mirror's address, such as debian", "%q is not a name", a.Repository)
 			}
 			if a.Repository == "project" || a.Repository == "image" {
 				return f.errorAt(here+".repository", "use another folder of the mirror", "records call the project's files and the base image so")
@@ -170,7 +170,7 @@ func (f *file) archives(c *Config) error {
 			}
 			for j, comp := range a.Components {
 				if err := archive.ValidatePath(comp); err != nil {
-					return f.errorAt(at(here+".components", j), "", "%q is no component", comp)
+					return f.errorAt(at(here+".components", j), "", "%q is not a component", comp)
 				}
 			}
 			if err := local(a.SignedBy); err != nil {
@@ -241,7 +241,7 @@ func (f *file) debs(c *Config) error {
 			return err
 		}
 		if path.Ext(d.File) != ".deb" {
-			return f.errorAt(here+".file", "such as debs/agent_1.0_amd64.deb", "%q is no .deb", d.File)
+			return f.errorAt(here+".file", "such as debs/agent_1.0_amd64.deb", "%q is not a .deb", d.File)
 		}
 		if seen[Clean(d.File)] {
 			return f.errorAt(here, "", "%s is listed twice", d.File)
@@ -272,8 +272,8 @@ func (f *file) liveSession(c *Config) error {
 		{"live-session", s == LiveSession{} || c.Live == "casper", "set live: casper, or leave it out", "only casper reads it"},
 		{"live-session.flavour", s.Flavour == "" || titleForm(s.Flavour), "such as Ubuntu", "want up to 80 characters without quotes and $"},
 		{"live-session.full-name", s.FullName == "" || titleForm(s.FullName), "such as Live session user", "want up to 80 characters without quotes and $"},
-		{"live-session.user", s.User == "" || userForm(s.User), "lower-case letters, digits, _ and -", "is no name for an account"},
-		{"live-session.host", s.Host == "" || hostForm(s.Host), "lower-case letters, digits and -", "is no host name"},
+		{"live-session.user", s.User == "" || userForm(s.User), "lower-case letters, digits, _ and -", "is not a name for an account"},
+		{"live-session.host", s.Host == "" || hostForm(s.Host), "lower-case letters, digits and -", "is not a host name"},
 	} {
 		if !r.ok {
 			return f.errorAt(r.path, r.hint, "%s", r.want)
@@ -299,11 +299,11 @@ func (f *file) memoryTests(c *Config) error {
 		base := strings.ToLower(path.Base(Clean(m.File)))
 		switch {
 		case !mediumForm(base):
-			return f.errorAt(here+".file", "letters, digits, dots, _, + and -", "%q is no name for a file on the medium", path.Base(m.File))
+			return f.errorAt(here+".file", "letters, digits, dots, _, + and -", "%q is not a name for a file on the medium", path.Base(m.File))
 		case seen[base]:
 			return f.errorAt(here, "", "%s is listed twice", base)
 		case !titleForm(m.Title):
-			return f.errorAt(here+".title", "as the boot menu has it, without quotes and $", "%q is no title", m.Title)
+			return f.errorAt(here+".title", "as the boot menu has it, without quotes and $", "%q is not a title", m.Title)
 		case m.Firmware != "uefi" && m.Firmware != "bios":
 			return f.errorAt(here+".firmware", "uefi or bios", "%q is not known", m.Firmware)
 		case !licenceForm(m.Licence):
@@ -341,7 +341,7 @@ func (f *file) sources(c *Config) error {
 			return f.errorAt(here+".to", "such as /etc/motd", "want an absolute path in the image")
 		}
 		if o.Mode != "" && !modeForm(o.Mode) {
-			return f.errorAt(here+".mode", `such as mode: "0600"`, "%q is no octal mode", o.Mode)
+			return f.errorAt(here+".mode", `such as mode: "0600"`, "%q is not an octal mode", o.Mode)
 		}
 		if o.UID < 0 || o.UID > 65535 || o.GID < 0 || o.GID > 65535 {
 			return f.errorAt(here, "", "uid and gid lie between 0 and 65535")
@@ -365,7 +365,7 @@ func (f *file) users(c *Config) error {
 	for i, u := range c.Users {
 		here := at("users", i)
 		if !userForm(u.Name) || u.Name == "root" {
-			return f.errorAt(here+".name", "lower-case letters, digits, _ and -; root has root-password-hash", "%q is no name for an account", u.Name)
+			return f.errorAt(here+".name", "lower-case letters, digits, _ and -; root has root-password-hash", "%q is not a name for an account", u.Name)
 		}
 		if u.UID < 0 || u.UID > 59999 {
 			return f.errorAt(here+".uid", "", "want 1 to 59999")
@@ -381,12 +381,12 @@ func (f *file) users(c *Config) error {
 		}
 		for j, g := range u.Groups {
 			if !userForm(g) {
-				return f.errorAt(at(here+".groups", j), "", "%q is no name for a group", g)
+				return f.errorAt(at(here+".groups", j), "", "%q is not a name for a group", g)
 			}
 		}
 		for j, k := range u.SSHKeys {
 			if !sshKeyForm(k) {
-				return f.errorAt(at(here+".ssh-keys", j), "one line of an authorized_keys file, without options", "is no public key")
+				return f.errorAt(at(here+".ssh-keys", j), "one line of an authorized_keys file, without options", "is not a public key")
 			}
 		}
 	}
@@ -413,7 +413,7 @@ func (f *file) epoch(c *Config) error {
 	}
 	t, ok := c.EpochTime()
 	if !ok {
-		return f.errorAt("epoch", `such as epoch: "2026-01-31T12:00:00Z"`, "%q is no RFC 3339 time", c.Epoch)
+		return f.errorAt("epoch", `such as epoch: "2026-01-31T12:00:00Z"`, "%q is not an RFC 3339 time", c.Epoch)
 	}
 	if err := epoch.Epoch(t.Unix()).Validate(); err != nil {
 		return f.errorAt("epoch", "", "%w", err)
@@ -430,14 +430,14 @@ func (f *file) supplier(c *Config) error {
 		return f.errorAt("supplier.name", "such as Example Ltd", "want at most 200 characters in a line, without < and >")
 	}
 	if s.Contact != "" && (len(s.Contact) > 254 || !contactForm(s.Contact)) {
-		return f.errorAt("supplier.contact", "such as security@example.org", "%.80q is no email address", s.Contact)
+		return f.errorAt("supplier.contact", "such as security@example.org", "%.80q is not an email address", s.Contact)
 	}
 	if s.URL == "" {
 		return nil
 	}
 	u, err := url.Parse(s.URL)
 	if err != nil || !slices.Contains([]string{"http", "https"}, u.Scheme) || u.Host == "" || u.User != nil || len(s.URL) > 1000 || !urlForm(s.URL) {
-		return f.errorAt("supplier.url", "such as https://example.org/", "%.80q is no http or https address", s.URL)
+		return f.errorAt("supplier.url", "such as https://example.org/", "%.80q is not an http or https address", s.URL)
 	}
 	return nil
 }

@@ -206,7 +206,7 @@ func TestReqIFRefuses(t *testing.T) {
 		"no DEFINITION":   {"a.reqif", reqif(all, "<SPEC-OBJECTS><SPEC-OBJECT IDENTIFIER=\"_1\"><VALUES><ATTRIBUTE-VALUE-STRING THE-VALUE=\"R-1\"/></VALUES></SPEC-OBJECT></SPEC-OBJECTS>"), `a.reqif:1: value "R-1" has no DEFINITION`, ""},
 		"two values":      {"a.reqif", reqif(all, objects([]string{"_1", "ID", "R-1", "ID", "R-2"})), `a.reqif:_1: has two values of "ID"`, ""},
 		"long text":       {"a.reqif", reqif(all, objects([]string{"_1", "ReqIF.Text", strings.Repeat("x", MaxText+1)})), `a.reqif:_1: "ReqIF.Text" is longer than 65536 bytes`, ""},
-		"bad id":          {"a.reqif", reqif(all, objects([]string{"_1", "ID", "R 1"})), `a.reqif:_1: "R 1" is no identifier`, idHint},
+		"bad id":          {"a.reqif", reqif(all, objects([]string{"_1", "ID", "R 1"})), `a.reqif:_1: "R 1" is not an identifier`, idHint},
 		"no id": {
 			"a.reqif", reqif(all, objects([]string{"R-1", "ReqIF.Text", "a"}, []string{"_2", "ReqIF.Text", "b"})),
 			"a.reqif:_2: has no identifier that a config could name", "give requirements an attribute ReqIF.ForeignID, such as HLR-12",

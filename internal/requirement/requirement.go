@@ -108,10 +108,10 @@ func (l *List) add(r Requirement) error {
 		return fault.New(fault.Usage, idHint, "%s: has no identifier", r.Source)
 	}
 	if !ValidID(r.ID) {
-		return fault.New(fault.Usage, idHint, "%s: %s is no identifier", r.Source, quote(r.ID))
+		return fault.New(fault.Usage, idHint, "%s: %s is not an identifier", r.Source, quote(r.ID))
 	}
 	if r.Parent != "" && !ValidID(r.Parent) {
-		return fault.New(fault.Usage, "one identifier, of the requirement that this one refines", "%s: %s: parent %s is no identifier", r.Source, r.ID, quote(r.Parent))
+		return fault.New(fault.Usage, "one identifier, of the requirement that this one refines", "%s: %s: parent %s is not an identifier", r.Source, r.ID, quote(r.Parent))
 	}
 	if i, ok := l.byID[r.ID]; ok {
 		return fault.New(fault.Usage, "give every requirement an identifier of its own", "%s: %s is listed twice, first at %s", r.Source, r.ID, l.all[i].Source)

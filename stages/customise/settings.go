@@ -135,7 +135,7 @@ func (c *customisation) zone(name string) (string, error) {
 		return "", fmt.Errorf("time zone %s: %w", name, err)
 	}
 	if !bytes.HasPrefix(b, []byte("TZif")) { // RFC 9636
-		return "", fault.New(fault.Usage, hint, "time zone %s: /%s is no time zone", name, zone)
+		return "", fault.New(fault.Usage, hint, "time zone %s: /%s is not a time zone", name, zone)
 	}
 	return zone, nil
 }

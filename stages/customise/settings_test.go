@@ -94,7 +94,7 @@ func TestZone(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{
-		"Europe/Paris": "", "UTC": "", "Europe": "is a region, not a time zone", "tzdata.zi": "is no time zone", "empty": "is no time zone",
+		"Europe/Paris": "", "UTC": "", "Europe": "is a region, not a time zone", "tzdata.zi": "is not a time zone", "empty": "is not a time zone",
 		"Mars": "not in the tree", "away": "not in the tree",
 	} {
 		_, err := c.zone(name)
