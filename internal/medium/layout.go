@@ -39,9 +39,7 @@ func (i *ISO) Account(h Hybrid) error {
 		return err
 	}
 	all := slices.Clone(i.claims)
-	for _, n := range i.Files {
-		all.add(n.Offset, n.Size, "a file")
-	}
+	i.claimFiles(&all)
 	all.add(esp.Offset, esp.Size, "the EFI system partition")
 	a := accountant{ISO: i, Hybrid: h, esp: esp, claims: &all}
 	for _, check := range []func() error{a.system, a.boot, a.descriptors, a.systemPartition} {
@@ -50,6 +48,17 @@ func (i *ISO) Account(h Hybrid) error {
 		}
 	}
 	return all.settle(i.image, i.size)
+}
+
+// claimFiles claims the places of files: equal ones are one, with several names.
+func (i *ISO) claimFiles(all *claims) {
+	counted := map[Extent]bool{}
+	for _, e := range i.Files {
+		if !counted[e] {
+			all.add(e.Offset, e.Size, "a file")
+		}
+		counted[e] = true
+	}
 }
 
 // espExtent is where the EFI system partition lies, by the GUID partition table.
@@ -241,11 +250,16 @@ func (a *accountant) compare(v *volume, what string) (err error) {
 		}
 		first[path] = n
 	})
-	seen := 0
+	seen, names := 0, map[Extent]uint32{}
+	v.walk(func(_ string, n *node) {
+		if !n.folder {
+			names[Extent{n.at, n.size}]++
+		}
+	})
 	v.walk(func(path string, n *node) {
 		seen++
 		if m := first[path]; err == nil {
-			err = a.sameNode(v, path, n, m)
+			err = a.sameNode(v, path, n, m, names[Extent{n.at, n.size}])
 		}
 	})
 	if err == nil && seen != len(first) {
@@ -269,11 +283,15 @@ func jolietPath(path string) string {
 	return strings.Join(names, "/")
 }
 
-// sameNode compares what a volume has at a path with what the first one has.
-func (a *accountant) sameNode(v *volume, path string, n, first *node) error {
+// sameNode compares what a volume has at a path with what the first one has. names is how
+// many files lie at its place: xorriso counts them as links, where they are one in the
+// folder that it reads.
+func (a *accountant) sameNode(v *volume, path string, n, first *node, names uint32) error {
 	want := readOnlyFile
 	if n.folder {
 		want = readOnlyFolder
+	} else if n.attr.links == names {
+		want.links = names
 	}
 	switch {
 	case first == nil || first.folder != n.folder:
