@@ -5,7 +5,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/dpkgdb"
+	"github.com/isotrace/isotrace/internal/lockfile"
 	"github.com/isotrace/isotrace/internal/roottree"
 	"github.com/isotrace/isotrace/internal/stage"
 	"github.com/isotrace/isotrace/internal/trace"
@@ -184,6 +186,27 @@ func TestNamesFile(t *testing.T) {
 	for name, want := range map[string]bool{"awk": true, "mawk": true, "libz.so.1": true, "done": true, "su": false, "sh": false, "libz.so": false, "wk": false, "e": false} {
 		if have := namesFile(text, name); have != want {
 			t.Errorf("%s: %v, want %v", name, have, want)
+		}
+	}
+}
+
+// TestListed: lists are known in each form in which isotrace has ever written them.
+func TestListed(t *testing.T) {
+	p := lockfile.Package{Archive: "debian/trixie", Path: "pool/a.deb"}
+	entry := fileEntry("usr/bin/su", "su")
+	entry.Mode, entry.Uname, entry.Gname = 0o4755, "root", "root"
+	entry.Xattrs = []roottree.Xattr{{Name: "user.a", Value: []byte("b")}}
+	bare := entry
+	bare.Uname, bare.Gname = "", ""
+	named, without := &roottree.Manifest{Entries: []roottree.Entry{entry}}, &roottree.Manifest{Entries: []roottree.Entry{bare}}
+	other := &roottree.Manifest{Entries: []roottree.Entry{fileEntry("usr/bin/su", "other")}}
+	b := &Bundle{Lock: &lockfile.Lock{Archives: []lockfile.Archive{{ID: "debian/trixie", Repository: "debian"}}}}
+	for want, ok := range map[artifact.Digest]bool{
+		named.Digest(): true, named.Identity(): true, without.Digest(): true, without.Identity(): true, other.Digest(): false, other.Identity(): false, "": false,
+	} {
+		v := &verification{Bundle: b, made: map[string]artifact.Digest{recordLists + "debian/" + p.Path + listSuffix: want}}
+		if err := v.listed(p, debContent{Deb: trace.Deb{List: named}}); (err == nil) != ok {
+			t.Errorf("%s: %v", want, err)
 		}
 	}
 }

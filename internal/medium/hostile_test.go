@@ -93,3 +93,54 @@ func TestManyRecords(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// TestEqualFiles: two files that are one in the folder that xorriso reads, as all empty ones
+// of a stage are, have two links, and lie at one place.
+func TestEqualFiles(t *testing.T) {
+	b := hybridISO(t)
+	iso, err := readISO(bytes.NewReader(b), int64(len(b)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if one, other := iso.Files[".disk/base_installable"], iso.Files[".disk/empty"]; one != other || one.Size != 0 {
+		t.Fatalf("%+v, %+v", one, other)
+	}
+	links := func(n uint32, names ...string) {
+		for _, name := range names {
+			for from, found := 0, 0; ; found++ {
+				i := bytes.Index(b[from:], []byte(name))
+				if i < 0 {
+					if found == 0 {
+						t.Fatalf("there is no %s", name)
+					}
+					break
+				}
+				from += i + len(name)
+				if b[from-len(name)-3] != byte(len(name)+5) || string(b[from-len(name)-5:from-len(name)-3]) != "NM" {
+					continue
+				}
+				px := from - len(name) - 5 - len("TF")
+				px = bytes.LastIndex(b[:px], []byte("PX"))
+				binary.LittleEndian.PutUint32(b[px+12:], n)
+				binary.BigEndian.PutUint32(b[px+16:], n)
+			}
+		}
+	}
+	links(2, "base_installable", "empty")
+	if err := account(b); err != nil {
+		t.Error(err)
+	}
+	for _, n := range []uint32{0, 3} {
+		links(n, "empty")
+		if err := account(b); err == nil || !strings.Contains(err.Error(), ".disk/empty has mode 100444") {
+			t.Errorf("%d links: %v", n, err)
+		}
+	}
+	// The same with content: each of two names has all of it.
+	two := claims{}
+	image := ISO{image: bytes.NewReader(nil), Files: map[string]Extent{"a": {4096, 5}, "b": {4096, 5}, "c": {8192, 5}}}
+	image.claimFiles(&two)
+	if len(two) != 2 {
+		t.Errorf("%+v", two)
+	}
+}

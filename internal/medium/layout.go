@@ -39,13 +39,7 @@ func (i *ISO) Account(h Hybrid) error {
 		return err
 	}
 	all := slices.Clone(i.claims)
-	claimed := map[Extent]bool{} // names of one file have one place
-	for _, n := range i.Files {
-		if !claimed[n] {
-			all.add(n.Offset, n.Size, "a file")
-		}
-		claimed[n] = true
-	}
+	i.claimFiles(&all)
 	all.add(esp.Offset, esp.Size, "the EFI system partition")
 	a := accountant{ISO: i, Hybrid: h, esp: esp, claims: &all}
 	a.countLinks()
@@ -55,6 +49,17 @@ func (i *ISO) Account(h Hybrid) error {
 		}
 	}
 	return all.settle(i.image, i.size)
+}
+
+// claimFiles claims the places of files: equal ones are one, with several names.
+func (i *ISO) claimFiles(all *claims) {
+	counted := map[Extent]bool{}
+	for _, e := range i.Files {
+		if !counted[e] {
+			all.add(e.Offset, e.Size, "a file")
+		}
+		counted[e] = true
+	}
 }
 
 // espExtent is where the EFI system partition lies, by the GUID partition table.
