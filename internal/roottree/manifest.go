@@ -90,14 +90,34 @@ func (m *Manifest) write(w io.Writer, f form) error {
 	if _, err := io.WriteString(w, string(f)+"\n"); err != nil {
 		return err
 	}
+	entries := m.Entries
+	if f == newer {
+		entries = rootFirst(entries)
+	}
 	var line []byte
-	for i := range m.Entries {
-		line = m.Entries[i].append(line[:0], f)
+	for i := range entries {
+		line = entries[i].append(line[:0], f)
 		if _, err := w.Write(line); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// follows tells whether a path may stand behind these entries in the newer form.
+func follows(entries []Entry, path string) bool {
+	last := entries[len(entries)-1].Path
+	return path != "." && (last < path || len(entries) == 1 && last == ".")
+}
+
+// rootFirst puts the root folder before names such as "-", which come before its own: NetBSD's
+// mtree wants to know a folder before what is in it.
+func rootFirst(entries []Entry) []Entry {
+	i := slices.IndexFunc(entries, func(e Entry) bool { return e.Path >= "." })
+	if i <= 0 || entries[i].Path != "." {
+		return entries
+	}
+	return slices.Concat(entries[i:i+1], entries[:i], entries[i+1:])
 }
 
 // Digest is the SHA-256 of what Write writes: the digest of the tree.
@@ -266,7 +286,7 @@ func Parse(r io.Reader) (*Manifest, error) {
 		if again = e.append(again[:0], f); string(again) != more+line+"\n" {
 			return nil, fmt.Errorf("manifest: line %d: not written as isotrace writes it", n)
 		}
-		if k := len(m.Entries); k > 0 && m.Entries[k-1].Path >= e.Path {
+		if k := len(m.Entries); k > 0 && !(f == newer && follows(m.Entries, e.Path)) && !(f == older && m.Entries[k-1].Path < e.Path) {
 			return nil, fmt.Errorf("manifest: line %d: out of order", n)
 		}
 		m.Entries = append(m.Entries, e)
@@ -277,6 +297,15 @@ func Parse(r io.Reader) (*Manifest, error) {
 	}
 	if more != "" {
 		return nil, errors.New("manifest: ends in a comment")
+	}
+	if k := len(m.Entries); f == newer && k > 1 && m.Entries[0].Path == "." {
+		root := m.Entries[0]
+		at := slices.IndexFunc(m.Entries[1:], func(e Entry) bool { return e.Path > "." })
+		if at < 0 {
+			at = k - 1
+		}
+		copy(m.Entries, m.Entries[1:at+1])
+		m.Entries[at] = root
 	}
 	return m, nil
 }

@@ -65,8 +65,8 @@ func TestManifestRoundTrip(t *testing.T) {
 func TestManifestText(t *testing.T) {
 	have := text(t, sample())
 	for _, want := range []string{
-		"#mtree v2.0\n./\\040blank type=file mode=0600 uid=0 gid=0 size=0 sha256digest=" + string(empty) + "\n",
-		"\n./\\043comment type=dir mode=0755 uid=0 gid=0\n. type=dir mode=0755 uid=0 gid=0\n",
+		"#mtree v2.0\n. type=dir mode=0755 uid=0 gid=0\n./\\040blank type=file mode=0600 uid=0 gid=0 size=0 sha256digest=" + string(empty) + "\n",
+		"\n./\\043comment type=dir mode=0755 uid=0 gid=0\n# hardlink=./a\n./a type=file",
 		"\n./a\\134134\\075b type=socket mode=01777 uid=0 gid=0\n",
 		"\n# hardlink=./a\n./a type=file mode=04755 uid=1 gid=4294967295 size=7 sha256digest=" + string(sum) + "\n",
 		"\n# hardlink=./a xattr.security.capability=AQAAAg xattr.user.\\040\\075\\043\\377=\n./b type=file mode=04755 uid=1",
@@ -137,6 +137,8 @@ func TestParseRefuses(t *testing.T) {
 		"another comment":       {"#mtree v3.0\n", "line 1: want #mtree"},
 		"unsorted":              {"#mtree\n./b" + dir + "\n./a" + dir + "\n", "line 3: out of order"},
 		"unsorted as bytes":     {"#mtree\n./a/b" + dir + "\n./a\\055b" + dir + "\n", "line 3: not written as"},
+		"root folder twice":     {"#mtree v2.0\n." + dir + "\n." + dir + "\n", "line 3: out of order"},
+		"root folder later":     {"#mtree v2.0\n./\\043" + dir + "\n." + dir + "\n", "line 3: out of order"},
 		"duplicate":             {"#mtree\n./a" + dir + "\n./a" + file + "\n", "line 3: out of order"},
 		"last line cut off":     {"#mtree\n." + dir + "\n./a type=dir mode=0755 uid=0 gid=1", "the last line is cut off"},
 		"carriage return":       {"#mtree\n." + dir + "\r\n", `line 2: gid: `},
