@@ -44,7 +44,7 @@ echo
 say ssh "$(systemctl is-active ssh)"
 say listens "$(ss -Hltn sport = :22 | grep -c '0.0.0.0:22')"
 say key "$(cut -d' ' -f2 /etc/ssh/ssh_host_ed25519_key.pub)"
-say offered "$(ssh-keyscan -T 60 -t ed25519 127.0.0.1 2> /dev/null | cut -d' ' -f3)"
+say offered "$(ssh-keyscan -T 60 -t ed25519 127.0.0.1 2> /dev/null | grep -v '^#' | cut -d' ' -f3)"
 say certificate "$(openssl x509 -in /etc/ssl/certs/ssl-cert-snakeoil.pem -noout -subject)"
 say failed "$(systemctl --failed --no-legend --plain | tr '\n' ' ')"
 say machine "$(cat /etc/machine-id)"

@@ -183,7 +183,18 @@ func (c *customisation) locale(ctx context.Context, p Params) error {
 	if p.Locale == "" {
 		return nil
 	}
-	return c.write("etc/default/locale", "LANG="+p.Locale+"\n", 0o644)
+	text := "LANG=" + p.Locale + "\n"
+	if err := c.write("etc/default/locale", text, 0o644); err != nil {
+		return err
+	}
+	// Debian 13 and later make the former a link to this one at boot; before, this is a link.
+	switch st, err := c.root.Lstat("etc/locale.conf"); {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil || !st.Mode().IsRegular():
+		return err
+	}
+	return c.write("etc/locale.conf", text, 0o644)
 }
 
 func (c *customisation) timezone(_ context.Context, p Params) error {
