@@ -76,7 +76,7 @@ const maxEdited = 16 << 20
 // with them in place.
 func Stage(root stage.Tree, materials []stage.Material, p Params) stage.Stage {
 	return stage.Stage{
-		Name: "customise", Version: 6, Params: p,
+		Name: "customise", Version: 7, Params: p,
 		Takes: "root tree, overlay, scripts, settings", Gives: "root tree",
 		Inputs:    []stage.Input{{Name: "root", From: root}},
 		Materials: materials,
