@@ -68,7 +68,7 @@ func TestOwnArchive(t *testing.T) {
 	}
 	bootCasper(t, p, reference)
 	checkPinned(t, p)
-	checkHostile(t, p, victim, "package")
+	checkHostile(t, p, victim, map[string]string{"package": "install"})
 	diffArchive(t, reference, p)
 	signer := fmt.Sprintf("signed by %X", repo.Key().Fingerprint())
 	for path, says := range map[string][]string{

@@ -86,7 +86,7 @@ func TestFromImage(t *testing.T) {
 	if out, code := p.run("build"); code != 0 {
 		t.Fatalf("exit status %d\n%s", code, out)
 	}
-	checkHostile(t, p, victim, "image", "script")
+	checkHostile(t, p, victim, map[string]string{"image": "install", "script": "customise"})
 	b, err := os.ReadFile(filepath.Join(p.dir, lockfile.FileName))
 	if err != nil {
 		t.Fatal(err)
