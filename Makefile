@@ -61,8 +61,8 @@ fuzz: ## each fuzz target for a while
 attacks: ## tampers with the release in PROJECT (out, keys, COSIGN_PASSWORD) in every known way
 	$(GO) run ./cmd/attacks -project $(PROJECT) -archive $(ARCHIVE)
 
-bench: build ## times and memory of the main jobs, into build/bench.txt
-	$(GO) run ./internal/bench -binary $(OUT)/isotrace -example examples/rescue -out $(OUT)/bench.txt
+bench: build ## times and memory of the main jobs, into build/bench.txt; BEFORE=BINARY: of that one, too, run by run; JOBS=REGEXP
+	$(GO) run ./internal/bench -binary $(OUT)/isotrace -before '$(BEFORE)' -jobs '$(JOBS)' -example examples/rescue -out $(OUT)/bench.txt
 	@# One path among 100,000, from opening the evidence on.
 	$(GO) test -run '^$$' -bench Tracing ./provenance | tee -a $(OUT)/bench.txt
 

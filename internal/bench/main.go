@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -52,89 +53,148 @@ type sample struct {
 
 func main() {
 	binary := flag.String("binary", "build/isotrace", "the isotrace to measure")
+	before := flag.String("before", "", "an older isotrace, to measure in turn with it, run by run")
 	example := flag.String("example", "examples/rescue", "the project to build")
 	out := flag.String("out", "build/bench.txt", "where the figures go")
 	runs := flag.Int("runs", 5, "how often each job runs; a clean build runs less often")
+	only := flag.String("jobs", "", "a regular expression of the names of the jobs, all where it is left out")
 	flag.Parse()
-	if err := run(*binary, *example, *out, *runs); err != nil {
+	chosen, err := regexp.Compile(*only)
+	if err == nil {
+		err = run([]string{*binary, *before}, *example, *out, *runs, chosen)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench: error:", err)
 		os.Exit(1)
 	}
 }
 
-func run(binary, example, out string, runs int) (err error) {
+// run measures the first of the binaries and, where it is named, the second in turn with it.
+func run(binaries []string, example, out string, runs int, chosen *regexp.Regexp) (err error) {
 	dir, err := os.MkdirTemp("", "isotrace-bench-")
 	if err != nil {
 		return err
 	}
-	binary, err = filepath.Abs(binary)
-	if err != nil {
-		return err
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	var benches []*bench
+	for i, binary := range binaries {
+		if binary == "" {
+			continue
+		}
+		b, err := newBench(binary, example, filepath.Join(dir, fmt.Sprint(i)))
+		if err != nil {
+			return err
+		}
+		defer func() {
+			_, gcErr := b.isotrace(b.project, "store", "gc", "--unused", "0s")
+			err = errors.Join(err, gcErr)
+		}()
+		benches = append(benches, b)
 	}
-	b := &bench{binary: binary, project: filepath.Join(dir, "project"), many: filepath.Join(dir, "many"), store: filepath.Join(dir, "store")}
-	defer func() {
-		_, gcErr := b.isotrace(b.project, "store", "gc", "--unused", "0s")
-		err = errors.Join(err, gcErr, os.RemoveAll(dir))
-	}()
+	text, err := table(benches, runs, chosen) // what was measured before an error, too
+	fmt.Print(text)
+	return errors.Join(err, os.WriteFile(out, []byte(text), 0o644))
+}
+
+// table measures the chosen jobs, one after the other.
+func table(benches []*bench, runs int, chosen *regexp.Regexp) (string, error) {
+	var text strings.Builder
+	fmt.Fprintf(&text, "median of the runs; %s\n\n", machine())
+	rows := tabwriter.NewWriter(&text, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(rows, "job\truns\tseconds\tmin\tmax\tuser\tsystem\tisotrace itself, MiB")
+	for i, j := range benches[0].jobs(runs) {
+		if !chosen.MatchString(j.name) {
+			continue
+		}
+		fmt.Fprintln(os.Stderr, "bench:", j.name)
+		samples, err := measure(benches, i, runs)
+		if err != nil {
+			err = errors.Join(fmt.Errorf("%s: %w", j.name, err), rows.Flush())
+			return text.String(), err
+		}
+		row(rows, j.name, samples[0])
+		if len(samples) > 1 {
+			row(rows, "  "+benches[1].binary, samples[1])
+			compare(rows, samples[0], samples[1])
+		}
+	}
+	err := rows.Flush()
+	return text.String(), err
+}
+
+// row has the figures of the median run, by the clock, and the most memory of all.
+func row(table io.Writer, name string, samples []sample) {
+	byWall := slices.SortedFunc(slices.Values(samples), func(a, b sample) int { return cmp.Compare(a.wall, b.wall) })
+	mid := byWall[len(byWall)/2]
+	var most int64
+	for _, s := range samples {
+		most = max(most, s.resident)
+	}
+	fmt.Fprintf(table, "%s\t%d\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%d\n", name, len(samples), mid.wall.Seconds(),
+		byWall[0].wall.Seconds(), byWall[len(byWall)-1].wall.Seconds(), mid.user.Seconds(), mid.system.Seconds(), most/1024)
+}
+
+// compare has the times of the first as parts of the other's, run by run: what drifts with
+// the machine is in both.
+func compare(table io.Writer, of, to []sample) {
+	var wall, used []float64
+	for i := range of {
+		wall = append(wall, of[i].wall.Seconds()/to[i].wall.Seconds())
+		used = append(used, (of[i].user+of[i].system).Seconds()/(to[i].user+to[i].system).Seconds())
+	}
+	slices.Sort(wall)
+	slices.Sort(used)
+	n := len(wall)
+	fmt.Fprintf(table, "  ratio\t%d\t%.3f\t%.3f\t%.3f\t%.3f\tuser and system\t\n", n, wall[n/2], wall[0], wall[n-1], used[n/2])
+}
+
+// newBench builds the example once, with a store of its own.
+func newBench(binary, example, dir string) (*bench, error) {
+	binary, err := filepath.Abs(binary)
+	if err != nil {
+		return nil, err
+	}
+	b := &bench{binary: binary, dir: dir, project: filepath.Join(dir, "project"), many: filepath.Join(dir, "many"), store: filepath.Join(dir, "store")}
 	if err := os.CopyFS(b.project, os.DirFS(example)); err != nil {
-		return err
+		return nil, err
 	}
 	for _, args := range [][]string{{"keys", "new"}, {"keys", "new", "--role", "release"}, {"build"}} {
 		if _, err := b.isotrace(b.project, args...); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if err := b.addMany(); err != nil {
-		return err
+		return nil, err
 	}
-	small, big := filepath.Join(dir, "small.img"), filepath.Join(dir, "big.img")
-	for file, size := range map[string]int64{small: 1e6, big: 4e9} {
+	for name, size := range map[string]int64{"small.img": 1e6, "big.img": 4e9} {
+		file := filepath.Join(dir, name)
 		if err := errors.Join(os.WriteFile(file, nil, 0o644), os.Truncate(file, size)); err != nil {
-			return err
+			return nil, err
 		}
 	}
+	return b, nil
+}
+
+func (b *bench) jobs(runs int) []job {
 	built, large := filepath.Join(b.project, "out"), filepath.Join(b.many, "out")
-	jobs := []job{
-		{name: "clean build, warm downloads", runs: min(runs, 3), args: []string{"build"}, prepare: func() error { return b.forget(false) }},
+	few := min(runs, 3)
+	return []job{
+		{name: "clean build, warm downloads", runs: few, args: []string{"build"}, prepare: func() error { return b.forget(false) }},
 		{name: "clean build, .debs as if new", runs: 1, args: []string{"build"}, prepare: func() error { return b.forget(true) }},
 		{name: "unchanged rebuild", runs: runs, args: []string{"build"}},
-		{name: "trace and SBOM alone", runs: min(runs, 3), args: []string{"build"}, prepare: func() error { return stagetest.Forget(b.store, traceAndSBOM...) }},
+		{name: "trace and SBOM alone", runs: few, args: []string{"build"}, prepare: func() error { return stagetest.Forget(b.store, traceAndSBOM...) }},
 		{name: "changed boot menu", runs: runs, args: []string{"build"}, prepare: b.changeMenu},
 		{name: "verify", runs: runs, args: []string{"verify", built}},
 		{name: "release", runs: runs, args: []string{"release", built}},
 		{name: "verify a release", runs: runs, args: []string{"verify", built, "--release-key", filepath.Join(b.project, "keys", "release.pub")}},
 		{name: "trace of one path", runs: runs, args: []string{"trace", built, "/usr/bin/ls"}},
-		{name: "sign a file of 1 MB", runs: runs, args: []string{"sign", small}},
-		{name: "sign a file of 4 GB", runs: min(runs, 3), args: []string{"sign", big}},
-		{name: "lock", runs: min(runs, 3), args: []string{"lock"}},
+		{name: "sign a file of 1 MB", runs: runs, args: []string{"sign", filepath.Join(b.dir, "small.img")}},
+		{name: "sign a file of 4 GB", runs: few, args: []string{"sign", filepath.Join(b.dir, "big.img")}},
+		{name: "lock", runs: few, args: []string{"lock"}},
 		{name: "120,000 files: build from the base on", project: b.many, runs: 1, cold: true, args: []string{"build"}},
 		{name: "120,000 files: verify", project: b.many, runs: 1, args: []string{"verify", large}},
 		{name: "120,000 files: trace of one path", project: b.many, runs: runs, args: []string{"trace", large, "/opt/many/500/50"}},
 	}
-	var text strings.Builder
-	fmt.Fprintf(&text, "median of the runs; %s\n\n", machine())
-	table := tabwriter.NewWriter(&text, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(table, "job\truns\tseconds\tmin\tmax\tuser\tsystem\tisotrace itself, MiB")
-	for _, j := range jobs {
-		fmt.Fprintln(os.Stderr, "bench:", j.name)
-		samples, err := b.measure(j)
-		if err != nil {
-			return fmt.Errorf("%s: %w", j.name, err)
-		}
-		slices.SortFunc(samples, func(a, b sample) int { return int(a.wall - b.wall) })
-		mid := samples[len(samples)/2]
-		var most int64
-		for _, s := range samples {
-			most = max(most, s.resident)
-		}
-		fmt.Fprintf(table, "%s\t%d\t%.2f\t%.2f\t%.2f\t%.2f\t%.2f\t%d\n", j.name, len(samples), mid.wall.Seconds(),
-			samples[0].wall.Seconds(), samples[len(samples)-1].wall.Seconds(), mid.user.Seconds(), mid.system.Seconds(), most/1024)
-	}
-	if err := table.Flush(); err != nil {
-		return err
-	}
-	fmt.Print(text.String())
-	return os.WriteFile(out, []byte(text.String()), 0o644)
 }
 
 // machine says what the figures were measured on.
@@ -164,8 +224,8 @@ func machine() string {
 
 type bench struct {
 	// many is a project like the other with a hundred thousand files more.
-	binary, project, many, store string
-	timeout                      int
+	binary, dir, project, many, store string
+	timeout                           int
 }
 
 func (b *bench) isotrace(project string, args ...string) (sample, error) {
@@ -224,27 +284,32 @@ func watchMemory(pid int, ended <-chan struct{}) (most int64) {
 	}
 }
 
-func (b *bench) measure(j job) ([]sample, error) {
-	var samples []sample
-	project := cmp.Or(j.project, b.project)
-	for i := range j.runs + 1 {
-		if i == 0 && j.cold {
-			continue
-		}
-		if j.prepare != nil {
-			if err := j.prepare(); err != nil {
+// measure runs that job of each in turn.
+func measure(benches []*bench, number, runs int) ([][]sample, error) {
+	samples := make([][]sample, len(benches))
+	for i := 0; ; i++ {
+		for k, b := range benches {
+			j := b.jobs(runs)[number]
+			if i > j.runs {
+				return samples, nil
+			}
+			if i == 0 && j.cold {
+				continue
+			}
+			if j.prepare != nil {
+				if err := j.prepare(); err != nil {
+					return nil, err
+				}
+			}
+			s, err := b.isotrace(cmp.Or(j.project, b.project), j.args...)
+			if err != nil {
 				return nil, err
 			}
-		}
-		s, err := b.isotrace(project, j.args...)
-		if err != nil {
-			return nil, err
-		}
-		if i > 0 { // the first warms the caches
-			samples = append(samples, s)
+			if i > 0 { // the first warms the caches
+				samples[k] = append(samples[k], s)
+			}
 		}
 	}
-	return samples, nil
 }
 
 // forget removes the results of all stages but keeps what was downloaded and,
