@@ -48,8 +48,12 @@ func initMain() int {
 	}
 	var pid int
 	var inMemory []*os.File
+	var loads *os.File
 	if err == nil {
 		inMemory, err = openInMemory(o)
+	}
+	if err == nil {
+		loads, err = os.Open("/proc/loadavg")
 	}
 	if err == nil {
 		pid, err = start(o)
@@ -58,7 +62,7 @@ func initMain() int {
 		fmt.Fprint(fail, err)
 		return 1
 	}
-	go watch(o.Limits, inMemory, fail)
+	go watch(o.Limits, inMemory, loads, fail)
 	code := 0
 	if o.Follow {
 		code, err = traceUntil(pid, os.NewFile(5, "scripts"))

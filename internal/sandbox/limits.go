@@ -133,21 +133,51 @@ func slowDown(l Limits) (restore func() error, err error) {
 	return func() error { return unix.Setrlimit(unix.RLIMIT_NPROC, &was) }, nil
 }
 
-// every is how often a sandbox's first process looks at the others.
-const every = 200 * time.Millisecond
+// How often a sandbox's first process looks at all others, and how often it asks whether
+// there are so many new ones that it should look at once: what makes processes as fast as it
+// can is past any limit, and at its end by itself, in less than the first.
+const (
+	every  = 200 * time.Millisecond
+	glance = 10 * time.Millisecond
+)
 
 // watch ends the sandbox, saying so, when its processes are over a limit. It is for a
-// goroutine of process 1, with whose end all others are killed.
-func watch(l Limits, inMemory []*os.File, say io.Writer) {
+// goroutine of process 1, with whose end all others are killed. loads is /proc/loadavg.
+func watch(l Limits, inMemory []*os.File, loads *os.File, say io.Writer) {
 	// A thread of its own, from the start: while processes multiply there may be no new one.
 	runtime.LockOSThread()
+	looked, last := time.Now(), newest(loads)
 	for {
-		time.Sleep(every)
+		time.Sleep(glance)
+		now := newest(loads)
+		if made := now - last; 0 <= made && made < l.Processes/4 && time.Since(looked) < every {
+			continue
+		}
 		if what := exceeded(l, inMemory); what != "" {
 			_, _ = io.WriteString(say, what) // whoever reads it may be gone
 			os.Exit(1)
 		}
+		looked, last = time.Now(), now
 	}
+}
+
+// newest is the id of the process that was made last, of those in the sandbox; 0 where it
+// cannot be read. Ids grow by one with each, until they start anew.
+func newest(loads *os.File) int {
+	text := make([]byte, 128)
+	n, err := loads.ReadAt(text, 0)
+	if err != nil && err != io.EOF {
+		return 0
+	}
+	line := strings.Fields(string(text[:n]))
+	if len(line) == 0 {
+		return 0
+	}
+	pid, err := strconv.Atoi(line[len(line)-1])
+	if err != nil {
+		return 0
+	}
+	return pid
 }
 
 // openInMemory opens the sandbox's own file systems that are in memory, before a program
