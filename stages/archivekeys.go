@@ -48,7 +48,7 @@ func (s *Session) archiveKeys() (provenance.ArchiveKeys, error) {
 			continue
 		}
 		seen = append(seen, string(a.Keyring.Digest))
-		text, err := regular.ReadNamed(s.Store.Path(a.Keyring.Digest), 4<<20)
+		text, err := regular.ReadFile(s.Store.Path(a.Keyring.Digest), 4<<20)
 		if err != nil {
 			return k, err
 		}

@@ -23,7 +23,7 @@ type before map[string]lockfile.Archive
 // them. A lock of another format, or one that was edited, still tells them.
 func (p *Project) readBefore() (before, error) {
 	file := filepath.Join(p.Dir, lockfile.FileName)
-	text, err := regular.ReadNamed(file, lockfile.MaxSize)
+	text, err := regular.ReadFile(file, lockfile.MaxSize)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}

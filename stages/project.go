@@ -43,11 +43,11 @@ func OpenProject(dir string) (*Project, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.LayoutText, err = regular.ReadNamed(filepath.Join(dir, provenance.LayoutFile), provenance.MaxLayout)
+	p.LayoutText, err = regular.ReadFile(filepath.Join(dir, provenance.LayoutFile), provenance.MaxLayout)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	p.LockText, err = regular.ReadNamed(filepath.Join(dir, lockfile.FileName), lockfile.MaxSize)
+	p.LockText, err = regular.ReadFile(filepath.Join(dir, lockfile.FileName), lockfile.MaxSize)
 	if errors.Is(err, fs.ErrNotExist) {
 		return p, nil
 	}
@@ -62,7 +62,7 @@ func OpenProject(dir string) (*Project, error) {
 func OpenProjectConfig(dir string) (*Project, error) {
 	p := &Project{Dir: dir}
 	var err error
-	p.ConfigText, err = regular.ReadNamed(filepath.Join(dir, config.FileName), config.MaxSize)
+	p.ConfigText, err = regular.ReadFile(filepath.Join(dir, config.FileName), config.MaxSize)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, fault.New(fault.Usage, "isotrace init writes one; -C names the project's folder", "%s: there is no %s", dir, config.FileName)
 	}

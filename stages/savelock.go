@@ -39,7 +39,7 @@ func (s *Session) SaveLock(l *lockfile.Lock) (err error) {
 		return err
 	}
 	for name, ref := range releases(l) {
-		b, err := regular.ReadNamed(s.Store.Path(ref.Digest), ref.Size)
+		b, err := regular.ReadFile(s.Store.Path(ref.Digest), ref.Size)
 		if err != nil {
 			return err
 		}

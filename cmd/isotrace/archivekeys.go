@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -51,7 +52,7 @@ func (f *archiveKeyFlags) keys() (k provenance.ArchiveKeys, err error) {
 // projectKeys are those of the project at hand, as its config names them; none where there
 // is no project.
 func (a *app) projectKeys() (k provenance.ArchiveKeys, err error) {
-	if _, err := readBounded(filepath.Join(a.dir, config.FileName), config.MaxSize); errors.Is(err, fs.ErrNotExist) {
+	if _, err := os.Stat(filepath.Join(a.dir, config.FileName)); errors.Is(err, fs.ErrNotExist) {
 		return k, nil
 	}
 	p, err := stages.OpenProjectConfig(a.dir)

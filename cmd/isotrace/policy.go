@@ -14,6 +14,7 @@ import (
 
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/fault"
+	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/policy"
 	"github.com/isotrace/isotrace/provenance"
 )
@@ -67,11 +68,11 @@ const maxRuleFiles = 200
 // where it has none.
 func (a *app) openPolicy(file string) (*policy.Policy, error) {
 	p := &policy.Policy{Document: policy.Defaults(), Modules: map[string][]byte{}}
-	named := file != ""
+	named, read := file != "", readBounded
 	if !named {
-		file = filepath.Join(a.dir, policy.FileName)
+		file, read = filepath.Join(a.dir, policy.FileName), regular.ReadFile
 	}
-	text, err := readBounded(file, policy.MaxSize)
+	text, err := read(file, policy.MaxSize)
 	switch {
 	case err == nil:
 		p.Digest = string(artifact.HashBytes(text))
@@ -93,8 +94,8 @@ func (a *app) openPolicy(file string) (*policy.Policy, error) {
 		if len(p.Modules) == maxRuleFiles {
 			return nil, fault.New(fault.Usage, "", "%s: more than %d files", dir, maxRuleFiles)
 		}
-		if p.Modules[e.Name()], err = readBounded(filepath.Join(dir, e.Name()), policy.MaxSize); err != nil {
-			return nil, err
+		if p.Modules[e.Name()], err = regular.ReadFile(filepath.Join(dir, e.Name()), policy.MaxSize); err != nil {
+			return nil, fault.New(fault.Usage, "", "%w", err)
 		}
 	}
 	return p, nil

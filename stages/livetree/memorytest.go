@@ -25,7 +25,7 @@ type VendorTest struct {
 func (t *tree) memoryTests() ([]VendorTest, error) {
 	var tests []VendorTest
 	for i, m := range t.params.MemoryTests {
-		b, err := regular.ReadNamed(t.work.Material(m.File), maxMemoryTest)
+		b, err := regular.ReadFile(t.work.Material(m.File), maxMemoryTest)
 		if err != nil {
 			return nil, fmt.Errorf("boot.memory-tests[%d]: %s: %w", i, m.File, err)
 		}
