@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand"
 	"net"
 	"os"
@@ -18,15 +19,17 @@ import (
 
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/diskimage"
+	"github.com/isotrace/isotrace/internal/ext4"
 	"github.com/isotrace/isotrace/internal/roottree"
 	"github.com/isotrace/isotrace/internal/squashfs"
 	"github.com/isotrace/isotrace/internal/stage"
 	"github.com/isotrace/isotrace/stages"
+	"github.com/isotrace/isotrace/stages/disk"
 	packing "github.com/isotrace/isotrace/stages/squashfs"
 )
 
-// TestHardCases packs trees of what file systems find hard with the toolbox's own mksquashfs,
-// and wants our reader to find in them just what the trees have.
+// TestHardCases packs trees of what file systems find hard with the toolbox's own mksquashfs
+// and mke2fs, and wants our readers to find in them just what the trees have.
 func TestHardCases(t *testing.T) {
 	t.Parallel()
 	p := rescue(t)
@@ -38,10 +41,22 @@ func TestHardCases(t *testing.T) {
 // hardCases does it, as root of a namespace.
 func hardCases(dir, store string) error {
 	return withPipeline(dir, store, func(ctx context.Context, r *stage.Runner, g *stage.Graph, p stages.Products) error {
-		small := g.Add(hardTree("hard-tree", hardFiles))
+		small := g.Add(hardTree("hard-tree", func(dir string) error { return hardFiles(dir, 70_000) }))
 		large := g.Add(hardTree("hard-tree-large", func(dir string) error {
-			return errors.Join(hardFiles(dir), socket(filepath.Join(dir, "socket")), sparse(filepath.Join(dir, "large"), 4<<30+5000))
+			return errors.Join(hardFiles(dir, 70_000), socket(filepath.Join(dir, "socket")), sparse(filepath.Join(dir, "large"), 4<<30+5000))
 		}))
+		// For mke2fs the time grows with the square of a folder's names.
+		few := g.Add(hardTree("hard-tree-disk", func(dir string) error {
+			return errors.Join(hardFiles(dir, 3_000), os.WriteFile(filepath.Join(dir, "boot/vmlinuz-1"), []byte("kernel"), 0o644), sparse(filepath.Join(dir, "large"), 4<<30+5000))
+		}))
+		written := disk.Stage(p.Tools, disk.Inputs{
+			Root: few.Tree("root"), Initrd: few.File("initrd"), System: few.File("system"), BootCode: few.File("boot-code"),
+			BIOSBoot: few.File("bios-boot"), ESP: few.File("esp"), Files: few.Set("files"),
+		}, disk.Params{Outputs: []disk.Output{{Format: disk.Raw, File: "hard.img"}}})
+		written.Name = "hard-disk"
+		if err := samePacked(ctx, r, g, few.Tree("root"), g.Add(written).File("hard.img"), readDisk); err != nil {
+			return fmt.Errorf("ext4: %w", err)
+		}
 		for compression, from := range map[string]stage.Node{"zstd": large, "gzip": small, "xz": small} {
 			s := packing.Stage(p.Tools, from.Tree("root"), packing.Params{Compression: compression})
 			s.Name = "hard-" + compression
@@ -95,6 +110,24 @@ func readSquashfs(ctx context.Context, f *os.File, size int64, _ artifact.Digest
 	return s.Tree(ctx)
 }
 
+// readDisk reads the root file system of a disk, but for what it has besides a tree.
+func readDisk(ctx context.Context, f *os.File, size int64, tree artifact.Digest) (*roottree.Manifest, error) {
+	layout, _, err := diskimage.ReadLayout(f, size, tree)
+	if err != nil {
+		return nil, err
+	}
+	fs, err := ext4.Open(io.NewSectionReader(f, layout.Root.Offset, layout.Root.Size), layout.Root.Size)
+	if err != nil {
+		return nil, err
+	}
+	m, err := fs.Tree(ctx)
+	if err != nil {
+		return nil, err
+	}
+	m.Entries = slices.DeleteFunc(m.Entries, func(e roottree.Entry) bool { return e.Path == "lost+found" || e.Path == "boot/initrd.img-1" })
+	return m, nil
+}
+
 // hardTree is a stage that makes a tree, and what a disk takes besides one.
 func hardTree(name string, fill func(dir string) error) stage.Stage {
 	files := map[string][]byte{
@@ -124,8 +157,8 @@ func hardTree(name string, fill func(dir string) error) stage.Stage {
 	return s
 }
 
-// hardFiles fills a folder with what goes wrong most easily.
-func hardFiles(dir string) error {
+// hardFiles fills a folder with what goes wrong most easily, and one in it with so many names.
+func hardFiles(dir string, many int) error {
 	at := func(name string) string { return filepath.Join(dir, name) }
 	var err error
 	try := func(e error) { err = errors.Join(err, e) }
@@ -150,7 +183,7 @@ func hardFiles(dir string) error {
 	try(unix.Chmod(at("set-id"), 0o6755))
 	try(unix.Chmod(at("sticky"), 0o1777))
 	try(os.Lchown(at("empty"), 1000, 65533))
-	for n := range 70_000 {
+	for n := range many {
 		if f, e := os.Create(at(fmt.Sprintf("many/%d-%s", n, strings.Repeat("n", n%40)))); e != nil {
 			try(e)
 		} else {
