@@ -22,31 +22,36 @@ const (
 	overlap = 8 << 10 // of two chunks: more than any text that is looked for
 )
 
-// texts are what text holds that is a secret. All of has are in a chunk before form is
-// tried, where there is one.
+// privateKeys are what says "PRIVATE KEY" of itself.
+var privateKeys = []struct{ kind, has string }{
+	{"a private key of cosign's", "-----BEGIN ENCRYPTED COSIGN PRIVATE KEY-----"},
+	{"a private key of sigstore's", "-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----"},
+	{"a private key of OpenSSH's", "OPENSSH PRIVATE KEY-----"},
+	{"a private key in PEM", "PRIVATE KEY-----"},
+	{"a private key of OpenPGP's", "-----BEGIN PGP PRIVATE KEY BLOCK"},
+	{"a private key of SSH's", "---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----"},
+}
+
+// texts are what else is a secret in text. All of has are in a chunk before form is tried,
+// where there is one; at the start of a line alone, behind blanks, where that begins with line.
 var texts = []struct {
 	kind string
 	has  []string
 	form *regexp.Regexp
+	line string
 }{
-	{"a private key of cosign's", []string{"-----BEGIN ENCRYPTED COSIGN PRIVATE KEY-----"}, nil},
-	{"a private key of sigstore's", []string{"-----BEGIN ENCRYPTED SIGSTORE PRIVATE KEY-----"}, nil},
-	{"a private key of OpenSSH's", []string{"OPENSSH PRIVATE KEY-----"}, nil},
-	{"a private key in PEM", []string{"PRIVATE KEY-----"}, nil},
-	{"a private key of OpenPGP's", []string{"-----BEGIN PGP PRIVATE KEY BLOCK"}, nil},
-	{"a private key of OpenPGP's", []string{"-----BEGIN PGP SECRET KEY BLOCK"}, nil},
-	{"a private key of SSH's", []string{"---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----"}, nil},
-	{"a private key of PuTTY's", []string{"PuTTY-User-Key-File-"}, regexp.MustCompile(`(?m)^PuTTY-User-Key-File-[0-9]+:`)},
-	{"a private key of age's", []string{"AGE-SECRET-KEY-1"}, regexp.MustCompile(`AGE-SECRET-KEY-1[0-9A-Z]{50}`)},
-	{"a private key of age's", []string{"AGE-PLUGIN-"}, regexp.MustCompile(`AGE-PLUGIN-[0-9A-Z-]+-1[0-9A-Z]{20}`)},
-	{"a private key of WireGuard's", []string{"PrivateKey"}, regexp.MustCompile(`(?m)^[ \t]*PrivateKey[ \t]*=[ \t]*[0-9A-Za-z+/]{43}=`)},
-	{"a private key as a JWK", []string{`"kty"`, `"d"`}, regexp.MustCompile(`"d"\s*:\s*"[0-9A-Za-z_-]{16,}"`)},
-	{"a password for a machine, as apt and netrc have it", []string{"machine", "password"}, regexp.MustCompile(`(?m)^[ \t]*machine\s+\S+\s+(login\s+\S+\s+)?password\s+\S+`)},
-	{"a login to a registry", []string{`"auths"`}, regexp.MustCompile(`"(auth|identitytoken|registrytoken|password)"\s*:\s*"[^"]{4,}"`)},
-	{"a JSON Web Token", []string{".eyJ"}, regexp.MustCompile(`eyJ[0-9A-Za-z_-]{8,}\.eyJ[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_-]{16,}`)},
-	{"a token of GitHub's", []string{"ghp_"}, regexp.MustCompile(`\bghp_[0-9A-Za-z]{36}`)},
-	{"a token of GitHub's", []string{"github_pat_"}, regexp.MustCompile(`\bgithub_pat_[0-9A-Za-z_]{60}`)},
-	{"a token of GitLab's", []string{"glpat-"}, regexp.MustCompile(`\bglpat-[0-9A-Za-z_-]{20}`)},
+	{"a private key of OpenPGP's", []string{"-----BEGIN PGP SECRET KEY BLOCK"}, nil, ""},
+	{"a private key of PuTTY's", nil, regexp.MustCompile(`^PuTTY-User-Key-File-[0-9]+:`), "PuTTY-User-Key-File-"},
+	{"a private key of age's", []string{"AGE-SECRET-KEY-1"}, regexp.MustCompile(`AGE-SECRET-KEY-1[0-9A-Z]{50}`), ""},
+	{"a private key of age's", []string{"AGE-PLUGIN-"}, regexp.MustCompile(`AGE-PLUGIN-[0-9A-Z-]+-1[0-9A-Z]{20}`), ""},
+	{"a private key of WireGuard's", nil, regexp.MustCompile(`^PrivateKey[ \t]*=[ \t]*[0-9A-Za-z+/]{43}=`), "PrivateKey"},
+	{"a private key as a JWK", []string{`"kty"`, `"d"`}, regexp.MustCompile(`"d"\s*:\s*"[0-9A-Za-z_-]{16,}"`), ""},
+	{"a password for a machine, as apt and netrc have it", []string{"password"}, regexp.MustCompile(`^machine\s+\S+\s+(login\s+\S+\s+)?password\s+\S+`), "machine"},
+	{"a login to a registry", []string{`"auths"`}, regexp.MustCompile(`"(auth|identitytoken|registrytoken|password)"\s*:\s*"[^"]{4,}"`), ""},
+	{"a JSON Web Token", []string{".eyJ"}, regexp.MustCompile(`eyJ[0-9A-Za-z_-]{8,}\.eyJ[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_-]{16,}`), ""},
+	{"a token of GitHub's", []string{"ghp_"}, regexp.MustCompile(`\bghp_[0-9A-Za-z]{36}`), ""},
+	{"a token of GitHub's", []string{"github_pat_"}, regexp.MustCompile(`\bgithub_pat_[0-9A-Za-z_]{60}`), ""},
+	{"a token of GitLab's", []string{"glpat-"}, regexp.MustCompile(`\bglpat-[0-9A-Za-z_-]{20}`), ""},
 }
 
 // Find reads r to its end, and says what kind of secret it holds; "" where it holds none.
@@ -75,16 +80,39 @@ func Find(r io.Reader) (kind string, err error) {
 }
 
 func inText(b []byte) string {
+	if bytes.Contains(b, []byte("PRIVATE KEY")) {
+		for _, k := range privateKeys {
+			if bytes.Contains(b, []byte(k.has)) {
+				return k.kind
+			}
+		}
+	}
 	for _, t := range texts {
 		has := true
 		for _, part := range t.has {
 			has = has && bytes.Contains(b, []byte(part))
 		}
-		if has && (t.form == nil || t.form.Match(b)) {
+		if has && (t.form == nil || t.line == "" && t.form.Match(b) || t.line != "" && lineOf(b, t.line, t.form)) {
 			return t.kind
 		}
 	}
 	return ""
+}
+
+// lineOf tells whether form, which begins with start, holds at the start of a line. Words such
+// as "machine" are everywhere: a form that looks for them by itself takes long.
+func lineOf(b []byte, start string, form *regexp.Regexp) bool {
+	for at := 0; ; at += len(start) {
+		next := bytes.Index(b[at:], []byte(start))
+		if next < 0 {
+			return false
+		}
+		at += next
+		before := bytes.TrimRight(b[:at], " \t")
+		if (len(before) == 0 || before[len(before)-1] == '\n') && form.Match(b[at:]) {
+			return true
+		}
+	}
 }
 
 // pkcs12 is how a PFX begins, after its outermost length: version 3, then PKCS #7 data.
