@@ -22,12 +22,37 @@ var ErrNotRegular = errors.New("is not a regular file")
 
 // Open opens a regular file below root, following links that stay below it.
 func Open(root *os.Root, name string) (*os.File, error) {
-	return open(name, os.O_RDONLY, root.Stat, root.OpenFile)
+	f, err := OpenHere(root, name)
+	if errors.Is(err, ErrNotRegular) { // it may be a link to one
+		return open(name, os.O_RDONLY, root.Stat, root.OpenFile)
+	}
+	return f, err
 }
 
 // OpenHere opens a regular file below root that no link leads to.
-func OpenHere(root *os.Root, name string) (*os.File, error) {
-	return open(name, os.O_RDONLY|unix.O_NOFOLLOW, root.Lstat, root.OpenFile)
+func OpenHere(root *os.Root, name string) (_ *os.File, err error) {
+	// A handle of whatever is there; with it there is no second walk along the path, which
+	// os.Root makes folder by folder.
+	handle, err := root.OpenFile(name, unix.O_PATH|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, handle.Close()) }()
+	st, err := handle.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: %w", name, ErrNotRegular)
+	}
+	fd, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", handle.Fd()), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if errors.Is(err, unix.ENOENT) { // no /proc is mounted
+		return open(name, os.O_RDONLY|unix.O_NOFOLLOW, root.Lstat, root.OpenFile)
+	}
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
+	}
+	return os.NewFile(uintptr(fd), handle.Name()), nil
 }
 
 // OpenFile opens the regular file at a path, following links.
