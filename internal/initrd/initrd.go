@@ -77,9 +77,19 @@ type Segment struct {
 // archives, files below what is no folder, a file where a folder with content
 // stands. An archive's end without a "TRAILER!!!" is none.
 func Read(ctx context.Context, name string, r io.ReaderAt, size int64, limits Limits) ([]Segment, error) {
+	return segmentsOf(ctx, name, r, size, limits, false)
+}
+
+// ReadNames is Read, but that files have no digests.
+func ReadNames(ctx context.Context, name string, r io.ReaderAt, size int64, limits Limits) ([]Segment, error) {
+	return segmentsOf(ctx, name, r, size, limits, true)
+}
+
+func segmentsOf(ctx context.Context, name string, r io.ReaderAt, size int64, limits Limits, noDigests bool) ([]Segment, error) {
 	limits = limits.withDefaults()
 	rd := &reader{
-		ctx: ctx, image: r, size: size, limits: limits,
+		noDigests: noDigests,
+		ctx:       ctx, image: r, size: size, limits: limits,
 		bytes: limits.of(size), entries: limits.Entries, buf: make([]byte, 1<<18),
 	}
 	for at := int64(0); at < size; {
@@ -96,14 +106,15 @@ func Read(ctx context.Context, name string, r io.ReaderAt, size int64, limits Li
 }
 
 type reader struct {
-	ctx      context.Context
-	image    io.ReaderAt
-	size     int64
-	limits   Limits
-	bytes    int64 // that may yet be decompressed
-	entries  int   // that may yet come
-	buf      []byte
-	segments []Segment
+	ctx       context.Context
+	image     io.ReaderAt
+	size      int64
+	limits    Limits
+	noDigests bool
+	bytes     int64 // that may yet be decompressed
+	entries   int   // that may yet come
+	buf       []byte
+	segments  []Segment
 }
 
 // part reads what begins at an offset, a compressed stream or a run of bare

@@ -28,6 +28,28 @@ func microcode() []byte {
 		part{name: "kernel/x86/code.bin", mode: regular | 0o644, data: "microcode"}), 1024)
 }
 
+// TestReadNames: all but the digests is there.
+func TestReadNames(t *testing.T) {
+	for name, b := range packed(t) {
+		t.Run(name, func(t *testing.T) {
+			image := append(microcode(), b...)
+			want, err := read(t, image, Limits{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, s := range want {
+				for i := range s.Tree.Entries {
+					s.Tree.Entries[i].SHA256 = ""
+				}
+			}
+			have, err := ReadNames(t.Context(), "initrd.img", bytes.NewReader(image), int64(len(image)), Limits{})
+			if err != nil || !reflect.DeepEqual(have, want) {
+				t.Errorf("%v: %+v, want %+v", err, have, want)
+			}
+		})
+	}
+}
+
 func TestCompressions(t *testing.T) {
 	want := []roottree.Entry{{Path: "file", Type: roottree.File, Mode: 0o644, Size: 7, SHA256: hash("content")}}
 	for name, b := range packed(t) {

@@ -155,9 +155,12 @@ func (rd *reader) content(src *counter, m *member, sum *uint32) error {
 	case regular:
 		h := sha256.New()
 		w := io.Writer(h)
+		if rd.noDigests {
+			w = io.Discard
+		}
 		var have byteSum
 		if sum != nil {
-			w = io.MultiWriter(h, &have)
+			w = io.MultiWriter(w, &have)
 		}
 		n, err := io.CopyBuffer(w, struct{ io.Reader }{io.LimitReader(src, m.size)}, rd.buf)
 		if err != nil {
@@ -169,7 +172,9 @@ func (rd *reader) content(src *counter, m *member, sum *uint32) error {
 		if sum != nil && m.size > 0 && *sum != uint32(have) {
 			return fmt.Errorf("%w: the checksum is %08x, the header has %08x", ErrFormat, have, *sum)
 		}
-		m.sha256 = artifact.Digest(hex.EncodeToString(h.Sum(nil)))
+		if !rd.noDigests {
+			m.sha256 = artifact.Digest(hex.EncodeToString(h.Sum(nil)))
+		}
 	case symlink:
 		if m.size == 0 || m.size > int64(rd.limits.Name) {
 			return fmt.Errorf("%w: a target of %d bytes, not 1 to %d", ErrFormat, m.size, rd.limits.Name)

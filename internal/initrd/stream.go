@@ -1,6 +1,7 @@
 package initrd
 
 import (
+	"bufio"
 	"compress/bzip2"
 	"encoding/binary"
 	"errors"
@@ -54,8 +55,12 @@ func (rd *reader) decompress(at int64, head []byte) (*stream, error) {
 	case "":
 		return nil, fmt.Errorf("%w: neither an archive nor a known compression", ErrFormat)
 	case "gzip":
+		// Of a bufio.Reader the decoder takes no byte too many either, in half of the time.
+		passed := &counter{br: src.br, n: at} // what went into the buffer
+		packed := bufio.NewReaderSize(passed, 1<<16)
+		s.end = func() int64 { return passed.n - int64(packed.Buffered()) }
 		var z *gzip.Reader
-		if z, err = gzip.NewReader(src); err == nil {
+		if z, err = gzip.NewReader(packed); err == nil {
 			z.Multistream(false)
 			decoder = z
 		}

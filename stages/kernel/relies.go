@@ -76,7 +76,7 @@ func checkInitrd(ctx context.Context, root *os.Root, version string, out *os.Roo
 	if err != nil {
 		return err
 	}
-	segments, err := initrd.Read(ctx, "initrd", f, st.Size(), initrd.Limits{})
+	segments, err := initrd.ReadNames(ctx, "initrd", f, st.Size(), initrd.Limits{})
 	if err != nil {
 		return err
 	}
