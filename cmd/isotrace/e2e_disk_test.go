@@ -19,6 +19,9 @@ func TestDisks(t *testing.T) {
 	t.Parallel()
 	p := withDisks(t, rescue(t))
 	diffTools(t, rescue(t), p)
+	if out, err := namespaced("hard-cases-of-disks", p.dir, e2e.store).CombinedOutput(); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
 	vhd, raw := readAll(t, p.out("rescue.vhd")), readAll(t, p.out("rescue.img"))
 	if len(vhd)%diskimage.MiB != diskimage.FooterSize || !bytes.Equal(vhd[:len(vhd)-diskimage.FooterSize], raw) {
 		t.Errorf("the VHD of %d bytes is not the disk of %d and a footer", len(vhd), len(raw))

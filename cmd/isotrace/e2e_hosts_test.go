@@ -91,6 +91,8 @@ func helper(mode string, args []string) error {
 		return umociHelper(args[0])
 	case "hard-cases": // PROJECT STORE
 		return ended(hardCases(args[0], args[1]))
+	case "hard-cases-of-disks": // PROJECT STORE
+		return ended(hardCasesOfDisks(args[0], args[1]))
 	case "plant": // PROJECT STORE
 		return ended(plant(args[0], args[1]))
 	case "oci": // TREE LAYOUT SOURCES KEYS HOOK: reads a tree of whatever owners
