@@ -57,7 +57,7 @@ func main() {
 	example := flag.String("example", "examples/rescue", "the project to build")
 	out := flag.String("out", "build/bench.txt", "where the figures go")
 	runs := flag.Int("runs", 5, "how often each job runs; a clean build runs less often")
-	only := flag.String("jobs", "", "a regular expression of the names of the jobs, all where it is left out")
+	only := flag.String("jobs", "", "a regular expression of the names of the jobs, with those whose results they use; all where it is left out")
 	flag.Parse()
 	chosen, err := regexp.Compile(*only)
 	if err == nil {
@@ -76,19 +76,29 @@ func run(binaries []string, example, out string, runs int, chosen *regexp.Regexp
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if binaries[0] == "" {
+		return errors.New("-binary names none")
+	}
 	var benches []*bench
 	for i, binary := range binaries {
 		if binary == "" {
 			continue
 		}
-		b, err := newBench(binary, example, filepath.Join(dir, fmt.Sprint(i)))
-		if err != nil {
+		if binary, err = filepath.Abs(binary); err != nil {
 			return err
 		}
-		defer func() {
-			_, gcErr := b.isotrace(b.project, "store", "gc", "--unused", "0s")
+		in := filepath.Join(dir, fmt.Sprint(i))
+		b := &bench{
+			binary: binary, dir: in,
+			project: filepath.Join(in, "project"), many: filepath.Join(in, "many"), store: filepath.Join(in, "store"),
+		}
+		defer func() { // what the sandbox made may be others'
+			_, gcErr := b.isotrace(dir, "store", "gc", "--unused", "0s")
 			err = errors.Join(err, gcErr)
 		}()
+		if err := b.build(example); err != nil {
+			return err
+		}
 		benches = append(benches, b)
 	}
 	text, err := table(benches, runs, chosen) // what was measured before an error, too
@@ -148,31 +158,23 @@ func compare(table io.Writer, of, to []sample) {
 	fmt.Fprintf(table, "  ratio\t%d\t%.3f\t%.3f\t%.3f\t%.3f\tuser and system\t\n", n, wall[n/2], wall[0], wall[n-1], used[n/2])
 }
 
-// newBench builds the example once, with a store of its own.
-func newBench(binary, example, dir string) (*bench, error) {
-	binary, err := filepath.Abs(binary)
-	if err != nil {
-		return nil, err
-	}
-	b := &bench{binary: binary, dir: dir, project: filepath.Join(dir, "project"), many: filepath.Join(dir, "many"), store: filepath.Join(dir, "store")}
+// build builds the example once.
+func (b *bench) build(example string) error {
 	if err := os.CopyFS(b.project, os.DirFS(example)); err != nil {
-		return nil, err
+		return err
 	}
 	for _, args := range [][]string{{"keys", "new"}, {"keys", "new", "--role", "release"}, {"build"}} {
 		if _, err := b.isotrace(b.project, args...); err != nil {
-			return nil, err
+			return err
 		}
-	}
-	if err := b.addMany(); err != nil {
-		return nil, err
 	}
 	for name, size := range map[string]int64{"small.img": 1e6, "big.img": 4e9} {
-		file := filepath.Join(dir, name)
+		file := filepath.Join(b.dir, name)
 		if err := errors.Join(os.WriteFile(file, nil, 0o644), os.Truncate(file, size)); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return b, nil
+	return b.addMany()
 }
 
 func (b *bench) jobs(runs int) []job {
