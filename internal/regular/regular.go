@@ -45,7 +45,10 @@ func OpenHere(root *os.Root, name string) (_ *os.File, err error) {
 	if !st.Mode().IsRegular() {
 		return nil, fmt.Errorf("%s: %w", name, ErrNotRegular)
 	}
-	fd, err := unix.Open(fmt.Sprintf("/proc/self/fd/%d", handle.Fd()), unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	again, fd := fmt.Sprintf("/proc/self/fd/%d", handle.Fd()), 0
+	for err = unix.EINTR; errors.Is(err, unix.EINTR); { // from FUSE, say
+		fd, err = unix.Open(again, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	}
 	if errors.Is(err, unix.ENOENT) { // no /proc is mounted
 		return open(name, os.O_RDONLY|unix.O_NOFOLLOW, root.Lstat, root.OpenFile)
 	}
