@@ -41,7 +41,7 @@ var texts = []struct {
 	line string
 }{
 	{"a private key of OpenPGP's", []string{"-----BEGIN PGP SECRET KEY BLOCK"}, nil, ""},
-	{"a private key of PuTTY's", nil, regexp.MustCompile(`^PuTTY-User-Key-File-[0-9]+:`), "PuTTY-User-Key-File-"},
+	{"a private key of PuTTY's", []string{"PuTTY-User-Key-File-"}, regexp.MustCompile(`(?m)^PuTTY-User-Key-File-[0-9]+:`), ""},
 	{"a private key of age's", []string{"AGE-SECRET-KEY-1"}, regexp.MustCompile(`AGE-SECRET-KEY-1[0-9A-Z]{50}`), ""},
 	{"a private key of age's", []string{"AGE-PLUGIN-"}, regexp.MustCompile(`AGE-PLUGIN-[0-9A-Z-]+-1[0-9A-Z]{20}`), ""},
 	{"a private key of WireGuard's", nil, regexp.MustCompile(`^PrivateKey[ \t]*=[ \t]*[0-9A-Za-z+/]{43}=`), "PrivateKey"},

@@ -97,6 +97,7 @@ func TestFind(t *testing.T) {
 		"far behind":             {append(bytes.Clone(random), inPEM("PRIVATE KEY", pkcs8)...), "PEM"},
 		"across two chunks":      {append(bytes.Clone(random[:chunk-10]), inPEM("PRIVATE KEY", pkcs8)...), "PEM"},
 
+		"in a document":      {[]byte("it begins thus:\n  PuTTY-User-Key-File-3: ssh-ed25519\nand: machine x password y"), ""},
 		"nothing":            {nil, ""},
 		"random":             {random, ""},
 		"public PEM":         {inPEM("PUBLIC KEY", must(x509.MarshalPKIXPublicKey(public))), ""},
