@@ -138,7 +138,7 @@ func slowDown(l Limits) (restore func() error, err error) {
 // can is past any limit, and at its end by itself, in less than the first.
 const (
 	every  = 200 * time.Millisecond
-	glance = 10 * time.Millisecond
+	glance = 20 * time.Millisecond
 )
 
 // watch ends the sandbox, saying so, when its processes are over a limit. It is for a
