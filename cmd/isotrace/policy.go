@@ -14,7 +14,6 @@ import (
 
 	"github.com/isotrace/isotrace/internal/artifact"
 	"github.com/isotrace/isotrace/internal/fault"
-	"github.com/isotrace/isotrace/internal/regular"
 	"github.com/isotrace/isotrace/policy"
 	"github.com/isotrace/isotrace/provenance"
 )
@@ -70,7 +69,7 @@ func (a *app) openPolicy(file string) (*policy.Policy, error) {
 	p := &policy.Policy{Document: policy.Defaults(), Modules: map[string][]byte{}}
 	named, read := file != "", readBounded
 	if !named {
-		file, read = filepath.Join(a.dir, policy.FileName), regular.ReadFile
+		file, read = filepath.Join(a.dir, policy.FileName), readRegular
 	}
 	text, err := read(file, policy.MaxSize)
 	switch {
@@ -94,8 +93,8 @@ func (a *app) openPolicy(file string) (*policy.Policy, error) {
 		if len(p.Modules) == maxRuleFiles {
 			return nil, fault.New(fault.Usage, "", "%s: more than %d files", dir, maxRuleFiles)
 		}
-		if p.Modules[e.Name()], err = regular.ReadFile(filepath.Join(dir, e.Name()), policy.MaxSize); err != nil {
-			return nil, fault.New(fault.Usage, "", "%w", err)
+		if p.Modules[e.Name()], err = readRegular(filepath.Join(dir, e.Name()), policy.MaxSize); err != nil {
+			return nil, err
 		}
 	}
 	return p, nil
