@@ -56,9 +56,8 @@ func (rd *reader) decompress(at int64, head []byte) (*stream, error) {
 		return nil, fmt.Errorf("%w: neither an archive nor a known compression", ErrFormat)
 	case "gzip":
 		// Of a bufio.Reader the decoder takes no byte too many either, in half of the time.
-		passed := &counter{br: src.br, n: at} // what went into the buffer
-		packed := bufio.NewReaderSize(passed, 1<<16)
-		s.end = func() int64 { return passed.n - int64(packed.Buffered()) }
+		packed := bufio.NewReaderSize(src, 1<<16)
+		s.end = func() int64 { return src.n - int64(packed.Buffered()) }
 		var z *gzip.Reader
 		if z, err = gzip.NewReader(packed); err == nil {
 			z.Multistream(false)
