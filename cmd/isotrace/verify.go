@@ -75,19 +75,21 @@ const maxTrustedRoot = 4 << 20
 // readBounded reads a file that the user named.
 func readBounded(file string, limit int64) ([]byte, error) {
 	text, err := regular.ReadNamed(file, limit)
-	if err != nil {
-		return nil, fault.New(fault.Usage, "", "%w", err)
-	}
-	return text, nil
+	return text, asUsage(err)
 }
 
 // readRegular reads a file that nobody named: a pipe in its place holds nobody up.
 func readRegular(file string, limit int64) ([]byte, error) {
 	text, err := regular.ReadFile(file, limit)
-	if err != nil {
-		return nil, fault.New(fault.Usage, "", "%w", err)
+	return text, asUsage(err)
+}
+
+// asUsage is an error about a file that the user is to mend.
+func asUsage(err error) error {
+	if err == nil {
+		return nil
 	}
-	return text, nil
+	return fault.New(fault.Usage, "", "%w", err)
 }
 
 func (a *app) verifyCommand() *cobra.Command {
